@@ -3,9 +3,9 @@
     python -m benchmarks.sizing [rows.jsonl …] [--rows] [--models DIR]
 
 Without files the two of ``benchmarks/data`` are read. A row names its model by catalog name, by a path to a config.json
-or, with ``--models``, by a directory under DIR. Rows without a version, or with one before 0.8.2, are judged as 0.8.2 with
-the row's engine; one on a GPU without bfloat16 that doesn't say its dtype is taken as half. Exit 1 when a figure misses
-its aim.
+or, with ``--models``, by a directory under DIR. Rows without a version, or with one before 0.8.2, are judged as 0.8.2
+with the row's engine; one on a GPU without bfloat16 that doesn't say its dtype is taken as half. Exit 1 when a figure
+misses its aim.
 """
 
 from __future__ import annotations

@@ -49,6 +49,7 @@ def peak(model: Model, gpu: Gpu, settings: Settings) -> Peak:
     tokens = settings.batched_tokens
     if settings.engine == "V0":
         tokens = max(tokens, media_tokens)  # one dummy sequence holds all media at once
+        kept += media_tokens and tokens * hidden  # the embeddings that text and media were merged into
     text = kept + text_forward(model, settings.tp, tokens, value)
     rows = min(settings.max_seqs, settings.batched_tokens)
     kind = settings.engine if settings.runner == 1 else "V1.2"

@@ -170,8 +170,8 @@ def _swap(case: Case, above: float, upto: float | None) -> str | None:
     share = swap / case.host_memory_gib
     if share > above and (upto is None or share <= upto):
         return (
-            f"swap-space × tensor-parallel-size is {swap:g} GiB, {share:.0%} of the host's {case.host_memory_gib:g} GiB: "
-            "pass --swap-space 0"
+            f"swap-space × tensor-parallel-size is {swap:g} GiB, {share:.0%} of the host's "
+            f"{case.host_memory_gib:g} GiB: pass --swap-space 0"
         )
     return None
 

@@ -1,10 +1,10 @@
 """Bytes of weights on one GPU, as vLLM's 'model weights take … GiB' counts them.
 
-vLLM measures memory while loading (DeviceMemoryProfiler), so allocations count, not values. Older releases read torch's
-peak of allocated blocks, newer ones what the device lost, which is whole segments: up to 1 MiB comes from segments of
-2 MiB, up to 10 MiB from segments of 20 MiB, what is larger is rounded up to 2 MiB; a rest of more than 1 MiB is split off
-and counts as free (c10/cuda/CUDACachingAllocator.cpp). Rope's table of cosines and sines is built while loading too: positions ×
-head size, four times as long for M-RoPE (vllm/model_executor/layers/rotary_embedding.py, MRotaryEmbedding).
+vLLM measures memory while loading (DeviceMemoryProfiler), so allocations count, not values. Older releases read
+torch's peak of allocated blocks, newer ones what the device lost, which is whole segments: up to 1 MiB comes from
+segments of 2 MiB, up to 10 MiB from segments of 20 MiB, what is larger is rounded up to 2 MiB; a rest of more than
+1 MiB is split off and counts as free (c10/cuda/CUDACachingAllocator.cpp). Rope's table of cosines and sines is built
+while loading too: positions × head size, four times as long for M-RoPE (layers/rotary_embedding.py MRotaryEmbedding).
 """
 
 from __future__ import annotations
