@@ -59,7 +59,8 @@ def assign(instances: Sequence[Instance], gpus: Sequence[Gpu], remembered: Mappi
         free = [gpu for gpu in gpus if gpu.uuid not in taken]
         if isinstance(instance.gpus, int) and len(free) < instance.gpus:
             problems.append(
-                f"instance {instance.name!r} wants {instance.gpus} GPUs, but {len(free)} of the host's {len(gpus)} are free"
+                f"instance {instance.name!r} wants {instance.gpus} GPUs, "
+                f"but {len(free)} of the host's {len(gpus)} are free"
             )
         elif isinstance(instance.gpus, int):
             give(instance.name, free[: instance.gpus])

@@ -99,7 +99,21 @@ class Job:
     timeout: float = 6 * 3600.0
 
 
-Step = Run | Job
+@dataclass(frozen=True)
+class Wait:
+    """Ask again and again until something is so, from the control side.
+
+    ``script`` ends with 0 when it is so, with 75 (EX_TEMPFAIL: not yet) when it may still come, and with anything else
+    when it never will; its last line of standard output is shown as progress, its standard error is the reason.
+    """
+
+    script: str
+    what: str
+    timeout: float = 1800.0
+    every: float = 2.0
+
+
+Step = Run | Job | Wait
 
 
 @runtime_checkable
