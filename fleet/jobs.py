@@ -40,8 +40,8 @@ echo started"""
     reply = transport.run(script, "".join(f"{line}\n" for line in lines).encode())
     if not reply.ok:
         raise CommandFailed(
-            f"{job.what}: the work could not be started", command="systemd-run", status=reply.status, stderr=reply.stderr,
-            where=transport.name, hint="is systemd well on this host? systemctl is-system-running",
+            f"{job.what}: the work could not be started", command="systemd-run", status=reply.status,
+            stderr=reply.stderr, where=transport.name, hint="is systemd well on this host? systemctl is-system-running",
         )  # fmt: skip
     return reply.stdout.strip().endswith("started")
 
@@ -63,7 +63,7 @@ def follow(transport: Transport, name: str, what: str, say: Say, *, timeout: flo
                 stderr=reply.stderr,
                 hint="run again to go on with it",
             )
-        status, active, size = (state.strip().split(" ") + ["", "", ""])[:3]
+        status, active, size = (*state.strip().split(" "), "", "", "")[:3]
         offset = int(size or offset)
         tail = (tail + text)[-4000:]
         for line in text.splitlines():

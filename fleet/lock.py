@@ -145,5 +145,5 @@ if [ -f {_KEPT} ]; then echo kept $(cat {_KEPT}); exit 1; fi
 exec 9>{_DIR}/lock
 if ! flock -n 9; then echo held $(cat {_DIR}/owner); exit 1; fi
 printf %s {note} > {_DIR}/owner; echo $$ > {_DIR}/pid; echo locked
-while b=$(timeout {_HEARTBEAT_SECONDS * 6} dd bs=1 count=1 2>/dev/null 9>&-) && [ -n "$b" ]; do :; done
+while b=$(exec 9>&-; timeout {_HEARTBEAT_SECONDS * 6} dd bs=1 count=1 2>/dev/null) && [ -n "$b" ]; do :; done
 rm -f {_DIR}/owner {_DIR}/pid"""
