@@ -6,14 +6,12 @@ it, or somebody else), and afterwards once more: what still differs is a failure
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from typing import Final
 
-from fleet import jobs, probe
+from fleet import audit, jobs, probe
 from fleet.errors import CommandFailed, FleetError, HostError, NotHealthy
 from fleet.lock import Owner
 from fleet.resource import Change, Job, Observation, Pending, Resource, Run, Step, Wait
@@ -21,7 +19,6 @@ from fleet.secret import Secret
 from fleet.shell import PREAMBLE
 from fleet.transport import Transport
 
-AUDIT: Final = "/var/lib/fleet/audit.log"
 #: sysexits.h EX_TEMPFAIL: "not yet", from a Wait's script.
 NOT_YET: Final = 75
 Say = Callable[[str], None]
@@ -95,12 +92,12 @@ def apply_host(
                 done.waiting.append(resource.id)
             else:
                 _apply_one(transport, resource, seen, change, say, detail)
-                _audit(transport, change, owner, run_name, "done")
+                audit.write(transport, change, owner, run_name, "done")
                 done.changed.append(resource.id)
         except FleetError as error:
             done.failure = failure_of(resource.id, error)
             if transport_alive(transport):
-                _audit(transport, Change(resource.id, "change", error.message), owner, run_name, "failed")
+                audit.write(transport, Change(resource.id, "change", error.message), owner, run_name, "failed")
             return done
     return done
 
@@ -174,23 +171,6 @@ def _wait(transport: Transport, step: Wait, say: Say) -> None:
             )
         say(f"{step.what}: {words[-1] if words else 'not yet'}")
         time.sleep(step.every)
-
-
-def _audit(transport: Transport, change: Change, owner: Owner, run_name: str, result: str) -> None:
-    line = json.dumps(
-        {
-            "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            "who": owner.who,
-            "run": run_name,
-            "host": transport.name,
-            "resource": change.id,
-            "kind": change.kind,
-            "why": change.why,
-            "result": result,
-        },
-        ensure_ascii=False,
-    )
-    transport.run(f"{PREAMBLE}; mkdir -p /var/lib/fleet; cat >> {AUDIT}", f"{line}\n".encode())
 
 
 def failure_of(resource: str, error: FleetError) -> Failure:

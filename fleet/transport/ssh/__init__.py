@@ -2,5 +2,6 @@
 
 from fleet.transport.ssh.auth import fingerprint
 from fleet.transport.ssh.connection import SshTransport
+from fleet.transport.ssh.trust import ShownKey, remember, scan
 
-__all__ = ["SshTransport", "fingerprint"]
+__all__ = ["ShownKey", "SshTransport", "fingerprint", "remember", "scan"]
