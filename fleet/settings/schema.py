@@ -128,7 +128,7 @@ class Instance(Model):
     served_name: str = ""
     port: Port = 0  # given out from 8000 in list order where it isn't said
     listen: str = "127.0.0.1"
-    gpus: Literal["all"] | int | tuple[int, ...] = Field(default=(), strict=False)
+    gpus: Literal["all"] | int | tuple[int, ...] = ()
     args: Mapping[str, Any] = Field(default_factory=dict)
     env: Mapping[str, Any] = Field(default_factory=dict)
     api_key: Secret | None = None
