@@ -113,7 +113,15 @@ class Wait:
     every: float = 2.0
 
 
-Step = Run | Job | Wait
+@dataclass(frozen=True)
+class Reboot:
+    """Start the host anew and wait until it is back with another boot id; one host at a time in the whole run."""
+
+    what: str
+    timeout: float = 1800.0
+
+
+Step = Run | Job | Wait | Reboot
 
 
 @runtime_checkable
@@ -132,6 +140,35 @@ class Resource(Protocol):
 
     def apply(self, seen: Observation) -> Sequence[Step]:
         """The steps that make it so, from what was just seen."""
+
+
+def follows(resource: Resource) -> tuple[str, ...]:
+    """Ids of the resources whose change this one follows (a service's configuration files), by its ``follows``."""
+    return tuple(getattr(resource, "follows", ()))
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A resource that can't be worked out before another has come about: shown in the plan, looked at again after it.
+
+    ``after`` names what it waits for, as a resource's id or a role's name.
+    """
+
+    id: str
+    after: str
+    kind: str = "create"
+
+    def probe(self) -> str:
+        """Nothing to ask yet."""
+        return ":"
+
+    def diff(self, seen: Observation) -> Change | None:
+        """Always the change that is to come."""
+        return Change(self.id, self.kind, f"{KNOWN_AFTER_APPLY}: {self.after}")
+
+    def apply(self, seen: Observation) -> Sequence[Step]:
+        """Nothing can be done yet; the next round knows more."""
+        return ()
 
 
 @dataclass(frozen=True)
