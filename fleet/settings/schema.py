@@ -15,6 +15,20 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
+def image_versions(ref: str) -> dict[str, str | None]:
+    """VLLM's and CUDA's version as the image's tag tells them, None where it doesn't.
+
+    Known forms: Aliyun's ``0.8.2-pytorch2.6-cu124-20250328`` (also ``cuda12.4``), upstream's ``v0.8.2``.
+    """
+    tag = ref.rsplit("/", 1)[-1].partition("@")[0].partition(":")[2]
+    vllm = re.match(r"v?(\d+\.\d+\.\d+(?:\.\d+|\.post\d+)?)(?=-|$)", tag)
+    cuda = re.search(r"-cu(?:da)?(\d+)\.?(\d)(?=-|$)", tag)
+    return {"vllm": vllm[1] if vllm else None, "cuda": f"{cuda[1]}.{cuda[2]}" if cuda else None}
+
+
+_EXAMPLE = {"vllm": '"0.8.2"', "cuda": '"12.4"'}
+
+
 class Model(BaseModel):
     """Frozen, closed to unknown keys, strict about types: ``"8"`` is not a count."""
 
@@ -198,15 +212,3 @@ class HostSettings(Model):
 
 
 RESERVED = tuple(HostSettings.model_fields)
-_EXAMPLE = {"vllm": '"0.8.2"', "cuda": '"12.4"'}
-
-
-def image_versions(ref: str) -> dict[str, str | None]:
-    """VLLM's and CUDA's version as the image's tag tells them, None where it doesn't.
-
-    Known forms: Aliyun's ``0.8.2-pytorch2.6-cu124-20250328`` (also ``cuda12.4``), upstream's ``v0.8.2``.
-    """
-    tag = ref.rsplit("/", 1)[-1].partition("@")[0].partition(":")[2]
-    vllm = re.match(r"v?(\d+\.\d+\.\d+(?:\.\d+|\.post\d+)?)(?=-|$)", tag)
-    cuda = re.search(r"-cu(?:da)?(\d+)\.?(\d)(?=-|$)", tag)
-    return {"vllm": vllm[1] if vllm else None, "cuda": f"{cuda[1]}.{cuda[2]}" if cuda else None}
