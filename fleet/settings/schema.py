@@ -60,10 +60,24 @@ class Runtime(Model):
     toolkit_version: str | None = None
 
 
+class SigningKey(Model):
+    """The key that an own mirror signs with: where its file lies, and the fingerprint that it must have."""
+
+    url: str
+    fingerprint: Annotated[str, Field(pattern=r"^[0-9A-F]{40}$")]
+
+    @field_validator("fingerprint", mode="before")
+    @classmethod
+    def _plain(cls, value: object) -> object:
+        return value.replace(" ", "").upper() if isinstance(value, str) else value
+
+
 class Mirrors(Model):
     """Where packages, images and models come from. ``profile`` names a row of the shipped data; the rest overrides it.
 
-    ``ca`` is a PEM file on the control side that the hosts come to trust for these mirrors.
+    ``docker``, ``cuda`` and ``toolkit`` are roots of trees laid out as the vendor's; ``keys`` says, by the same names,
+    which key an own mirror signs with where it isn't the vendor's. ``registries`` is registry → its mirror. ``ca`` is a
+    PEM file on the control side that the hosts come to trust for these mirrors.
     """
 
     profile: Literal["global", "cn"] = "global"
@@ -72,7 +86,7 @@ class Mirrors(Model):
     toolkit: str | None = None
     pip: str | None = None
     registries: Mapping[str, str] = Field(default_factory=dict)
-    keys: Mapping[str, str] = Field(default_factory=dict)
+    keys: Mapping[Literal["docker", "cuda", "toolkit"], SigningKey] = Field(default_factory=dict)
     ca: str | None = None
 
 
