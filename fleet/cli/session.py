@@ -145,7 +145,7 @@ def open_session(
     logs = home.new_run()
     lookups = Lookups({}, {}, _authorities(settings))
     if look_up:
-        from fleet.lockfiles import resolve
+        from fleet.lookups import resolve
 
         lookups = resolve(settings, inventory.directory, ca=lookups.ca, say=report.note)
     inputs = inputs_of(
