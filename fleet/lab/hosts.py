@@ -34,7 +34,7 @@ def make_keys() -> None:
         run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "lab", "-f", key])
 
 
-def prepare(host: LabHost, root: Path, ca: str, mirror_key: bytes) -> None:
+def prepare(host: LabHost, root: Path, mirror_key: bytes) -> None:
     """Lay out the host's disk: an overlay over ``root``, and what makes this host this host."""
     destroy(host)
     for part in ("upper", "work", "root", "docker"):
@@ -63,8 +63,9 @@ def prepare(host: LabHost, root: Path, ca: str, mirror_key: bytes) -> None:
 def start(host: LabHost) -> None:
     """Switch the host on: its supervisor lives on after this program and starts it anew after a reboot."""
     log = (host.place / "console.log").open("ab")
+    program = str(Path(__file__).with_name("supervisor.py"))
     subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("supervisor.py")), host.name, str(host.place), host.namespace, host.release],
+        [sys.executable, program, host.name, str(host.place), host.namespace, host.release],
         stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
     )  # fmt: skip
 

@@ -1,8 +1,8 @@
 """A hub that speaks ModelScope's download protocol over a directory, with faults on demand.
 
-A program of its own: ``python hub.py ROOT ADDRESS PORT``. ``ROOT/<owner>/<name>/…`` are the models. A fault is set by
-``POST /_fault {"<owner>/<name>/<file>": {"cut": N} | {"corrupt": 1} | {"status": 503}, …, "rate": bytes a second,
-"token": "…"}``; ``times`` says how often. ``GET /_log`` tells what was asked. Standard library only.
+A program of its own: ``python -m fleet.lab.hub ROOT ADDRESS PORT``. ``ROOT/<owner>/<name>/…`` are the models.
+A fault is set by ``POST /_fault {"<owner>/<name>/<file>": {"cut": N} | {"corrupt": 1} | {"status": 503}, …, "rate": BYTES
+a second, "token": "…"}``; ``times`` says how often. ``GET /_log`` tells what was asked.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ import re
 import sys
 import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from fleet.lab.files import Server
 
 _LFS_BYTES = 100 * 1024
 _CHUNK = 64 * 1024
 
 
-class Hub(ThreadingHTTPServer):
+class Hub(Server):
     """The server with what it knows: files' hashes, faults, and the log of requests."""
-
-    daemon_threads = True
 
     def __init__(self, root: Path, address: str, port: int) -> None:
         super().__init__((address, port), Handler)
@@ -63,7 +63,7 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: Hub
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 — the base class's word
         """Keep stderr for what goes wrong."""
 
     def do_GET(self) -> None:
@@ -98,7 +98,7 @@ class Handler(BaseHTTPRequestHandler):
             return self._error(404, "file not found")
         return self._blob(file, f"{repo}/{query['FilePath']}")
 
-    do_HEAD = do_GET
+    do_HEAD = do_GET  # noqa: N815 — the base class's word
 
     def do_POST(self) -> None:
         """Set the faults, and begin a new log."""

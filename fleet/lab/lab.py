@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
 import signal
-import subprocess
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
 from fleet.lab import hosts, image, machine, mirror, models, network, roots, services
 from fleet.lab.machine import LabError
-from fleet.lab.names import HOSTS, HUB_PORT, MIRROR_PORT, REGISTRY, REGISTRY_PORT, SERVICE, LabHost
+from fleet.lab.names import HOSTS, HUB_PORT, MIRROR_PORT, SERVICE, LabHost
+from fleet.target import ROOT
 
 Say = Callable[[str], None]
 SERVES: Final = ("real", "stand-in")
+VARIABLES: Final = ROOT / "inventory" / "group_vars" / "lab.json"
+LOCKS: Final = ROOT / "inventory" / "lab.lock"
 
 
 def serves() -> str:
@@ -36,7 +41,7 @@ def up(say: Say) -> dict[str, Any]:
         LabError: a piece didn't come up.
     """
     machine.require()
-    with _beat(say):
+    with _heard(say):
         if status()["up"]:
             say("the lab is up already")
             return status()
@@ -65,9 +70,8 @@ def up(say: Say) -> dict[str, Any]:
         say("hosts")
         hosts.make_keys()
         key = mirror.public_key(home)
-        ca = authority.read_text()
         for host in HOSTS:
-            hosts.prepare(host, releases[host.release], ca, key)
+            hosts.prepare(host, releases[host.release], key)
             hosts.start(host)
         hosts.write_known_hosts()
         _write_variables(fingerprint, kind, authority)
@@ -84,14 +88,15 @@ def down(say: Say) -> None:
     for name in services.NAMES:
         services.stop(name)
     network.down()
+    VARIABLES.unlink(missing_ok=True)
+    shutil.rmtree(LOCKS, ignore_errors=True)
 
 
 def status() -> dict[str, Any]:
     """``{up, serves, hosts: {name: {…}}, services: {name: bool}}``."""
     running = {host.name: hosts.running(host) for host in HOSTS}
     named = {name: services.running(name) for name in services.NAMES}
-    told = hosts.state() / "lab.json"
-    kind = json.loads(told.read_text())["serves"] if told.exists() else ""
+    kind = json.loads(VARIABLES.read_text())["lab"]["serves"] if VARIABLES.exists() else ""
     return {
         "up": all(running.values()) and all(named.values()),
         "serves": kind,
@@ -151,44 +156,43 @@ def _leader(host: LabHost) -> int:
 
 
 def _write_variables(fingerprint: str, kind: str, authority: Path) -> None:
-    """What inventory/lab.yml refers to: fresh keys and what serves, as group variables of the lab."""
-    mirror_root = f"http://mirror.lab:{MIRROR_PORT}"
+    """What differs from lab to lab, for inventory/lab.yml to refer to: group variables of the group ``lab``."""
+    root = f"http://mirror.lab:{MIRROR_PORT}"
+    keys = {
+        "cuda": {"url": f"{root}/key.gpg", "fingerprint": fingerprint},
+        "toolkit": {"url": f"{root}/toolkit/gpgkey", "fingerprint": fingerprint},
+    }
     told = {
         "serves": kind,
-        "address": SERVICE,
-        "registry": REGISTRY,
         "image": image.reference(kind),
-        "hub": f"http://hub.lab:{HUB_PORT}",
-        "ports": {"registry": REGISTRY_PORT, "mirror": MIRROR_PORT, "hub": HUB_PORT},
+        "hub": f"http://{SERVICE}:{HUB_PORT}",
         "ca": str(authority),
         "mirrors": {
-            "cuda": f"{mirror_root}/cuda",
-            "toolkit": f"{mirror_root}/toolkit",
-            "pip": f"{mirror_root}/pip/simple",
-            "fingerprint": fingerprint,
+            "cuda": f"{root}/cuda", "toolkit": f"{root}/toolkit", "pip": f"{root}/pip/simple",
+            "keys": keys, "registries": {},
         },
         "private_key": str(hosts.state() / "id_ed25519"),
         "known_hosts": str(hosts.state() / "known_hosts"),
-    }
-    file = hosts.state() / "lab.json"
-    temporary = file.with_suffix(".new")
-    temporary.write_text(json.dumps(told, indent=2) + "\n")
-    temporary.replace(file)
+    }  # fmt: skip
+    VARIABLES.parent.mkdir(exist_ok=True)
+    LOCKS.mkdir(exist_ok=True)  # what the lab's tiny models are must never stand in a real fleet's lock files
+    temporary = VARIABLES.with_suffix(".new")
+    temporary.write_text(json.dumps({"lab": told}, indent=2) + "\n")
+    temporary.replace(VARIABLES)
 
 
-class _beat:  # noqa: N801 — reads as a word: with _beat(say)
-    """Says that it is still at work when nothing was said for four seconds."""
+@contextlib.contextmanager
+def _heard(say: Say) -> Iterator[None]:
+    """A word every four seconds for as long as the work inside lasts: nobody should wonder whether it still lives."""
+    done = threading.Event()
+    started = time.monotonic()
 
-    def __init__(self, say: Say) -> None:
-        self._say = say
+    def tick() -> None:
+        while not done.wait(4):
+            say(f"… {time.monotonic() - started:.0f} s")
 
-    def __enter__(self) -> None:
-        code = "import time\nn=0\nwhile True:\n time.sleep(4); n+=4; print(f'lab  … {n} s', flush=True)"
-        import sys
-
-        self._child = subprocess.Popen([sys.executable, "-c", code], stdout=sys.stderr)
-
-    def __exit__(self, *_: object) -> None:
-        self._child.kill()
-        self._child.wait()
-        time.sleep(0)
+    threading.Thread(target=tick, daemon=True).start()
+    try:
+        yield
+    finally:
+        done.set()

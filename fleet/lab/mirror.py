@@ -5,7 +5,6 @@ Everything is fetched once by this machine's own apt and pip, into the cache, an
 
 from __future__ import annotations
 
-import os
 import platform
 import re
 import shutil
@@ -103,8 +102,9 @@ def _debian(into: Path, release: str) -> None:
     (state / "etc/sources.list").write_text(f"deb [signed-by={keyring}] {machine.apt_uri()} {release} main\n")
     options = {
         "Dir::State::Lists": state / "lists", "Dir::State::status": root / "var/lib/dpkg/status",
-        "Dir::Cache": state, "Dir::Cache::archives": state / "archives", "Dir::Etc::sourcelist": state / "etc/sources.list",
-        "Dir::Etc::sourceparts": state / "etc/sources.list.d", "Dir::Etc::preferencesparts": state / "etc/preferences.d",
+        "Dir::Cache": state, "Dir::Cache::archives": state / "archives",
+        "Dir::Etc::sourcelist": state / "etc/sources.list", "Dir::Etc::sourceparts": state / "etc/sources.list.d",
+        "Dir::Etc::preferencesparts": state / "etc/preferences.d",
         "Dir::Etc::preferences": "/dev/null", "APT::Install-Recommends": "0", "Debug::NoLocking": "1",
         "Dir::Cache::pkgcache": "", "Dir::Cache::srcpkgcache": "", "APT::Sandbox::User": "root",
     }  # fmt: skip
@@ -145,14 +145,15 @@ def _wheels(into: Path) -> None:
     if not files:
         return
     store = into / "wheels"
-    # The image's Python, not ours: 3.11 as Debian 12 has it.
-    words: list[str | Path] = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--dest", store,
-             "--only-binary=:all:", "--python-version", "3.11", "--implementation", "cp", "--no-deps",
-             "--platform", "manylinux2014_x86_64", "--platform", "manylinux_2_28_x86_64", "--platform", "manylinux_2_34_x86_64"]  # fmt: skip
+    words: list[str | Path] = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
+    words += ["--dest", store, "--only-binary=:all:", "--no-deps"]
+    words += ["--python-version", "3.11", "--implementation", "cp"]  # the image's Python, as Debian 12 has it
+    for platform_ in ("manylinux2014_x86_64", "manylinux_2_28_x86_64", "manylinux_2_34_x86_64"):
+        words += ["--platform", platform_]
     for file in files:
         run([*words, "-r", file])
     names: dict[str, list[str]] = {}
-    for wheel in sorted(os.listdir(store)):
+    for wheel in sorted(file.name for file in store.iterdir()):
         names.setdefault(re.sub(r"[-_.]+", "-", wheel.split("-")[0]).lower(), []).append(wheel)
     if not names:
         raise LabError("pip downloaded nothing", where="lab")

@@ -16,7 +16,7 @@ SERVICE: Final = "198.18.77.2"
 REGISTRY_PORT: Final = 5000
 MIRROR_PORT: Final = 8081
 HUB_PORT: Final = 8082
-REGISTRY: Final = f"registry.lab:{REGISTRY_PORT}"
+REGISTRY: Final = f"{SERVICE}:{REGISTRY_PORT}"  #: by address: the control side asks it too, and has no such name
 IMAGE: Final = "egs/vllm"
 
 

@@ -17,6 +17,7 @@ from typing import Any, Final
 from fleet.lab import machine
 from fleet.lab.machine import LabError, run
 from fleet.lab.names import HUB_PORT, MIRROR_PORT, REGISTRY_PORT, SERVICE, SERVICES
+from fleet.target import ROOT
 
 NAMES: Final = ("registry", "mirror", "hub")
 _PORTS: Final = {"registry": REGISTRY_PORT, "mirror": MIRROR_PORT, "hub": HUB_PORT}
@@ -28,7 +29,8 @@ def make_authority() -> Path:
     if not (place / "ca.pem").exists():
         place.mkdir(parents=True, exist_ok=True)
         key = ["-newkey", "rsa:2048", "-nodes", "-days", "30"]
-        run(["openssl", "req", "-x509", *key, "-subj", "/CN=lab CA", "-keyout", place / "ca.key", "-out", place / "ca.new",
+        mine = ["-keyout", place / "ca.key", "-out", place / "ca.new"]
+        run(["openssl", "req", "-x509", *key, "-subj", "/CN=lab CA", *mine,
              "-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=critical,keyCertSign"])  # fmt: skip
         run(
             [
@@ -59,15 +61,18 @@ def start(name: str, *, mirror: Path | None = None) -> None:
     stop(name)
     place = machine.work() / "services"
     place.mkdir(parents=True, exist_ok=True)
-    words = {
-        "registry": lambda: ["docker-registry", "serve", str(_registry_config(place))],
-        "mirror": lambda: [sys.executable, "-m", "http.server", str(MIRROR_PORT), "--bind", SERVICE, "--directory", str(_kept(place, mirror))],
-        "hub": lambda: [sys.executable, str(Path(__file__).with_name("hub.py")), str(machine.work() / "models"), SERVICE, str(HUB_PORT)],
-    }[name]()  # fmt: skip
+    python = [sys.executable, "-m"]
+    if name == "registry":
+        words = ["docker-registry", "serve", str(_registry_config(place))]
+    elif name == "mirror":
+        words = [*python, "fleet.lab.files", str(_kept(place, mirror)), SERVICE, str(MIRROR_PORT)]
+    else:
+        words = [*python, "fleet.lab.hub", str(machine.work() / "models"), SERVICE, str(HUB_PORT)]
     log = (place / f"{name}.log").open("ab")
     process = subprocess.Popen(
         ["ip", "netns", "exec", SERVICES, *words],
         stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     (place / f"{name}.pid").write_text(f"{process.pid} {words[0]}")
     for _ in range(100):

@@ -1,4 +1,4 @@
-"""One host's power supply: runs systemd-nspawn, starts it again after a reboot, ends when it is told to or it powers off.
+"""One host's power supply: runs systemd-nspawn, starts it again after a reboot, ends when told to or at power-off.
 
 A program of its own (``python supervisor.py NAME PLACE NAMESPACE RELEASE``) that imports nothing of ours, so that it
 outlives whoever raised the lab. SIGTERM powers the host off in order; SIGUSR1 is a power cut.

@@ -1,5 +1,6 @@
-"""What can't exist on this machine, simulated at the edge: GPUs, their driver and their container toolkit, as programs on
-the hosts and as Debian packages under NVIDIA's names. The engine knows nothing of it.
+"""What can't exist on this machine, simulated at the edge: GPUs, their driver, their container toolkit.
+
+Programs on the hosts, and Debian packages under NVIDIA's names. The engine knows nothing of it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from fleet.lab.names import LabHost
 PROGRAMS: Final = Path(__file__).with_name("programs")
 #: What a bare host has before any package of NVIDIA's: the bus and the kernel's modules, as far as anyone can ask.
 _BARE: Final = ("lspci", "lsmod", "modprobe", "modinfo", "mokutil", "lab-boot")
-#: GPU → memory.total and memory.reserved in MiB, compute capability, PCI device, chip (names as nvidia-smi prints them).
+#: GPU (as nvidia-smi names it) → memory.total and memory.reserved in MiB, compute capability, PCI device, chip.
 KINDS: Final = {
     "Tesla T4": (15360, 414, "7.5", "1eb8", "TU104GL"),
     "NVIDIA A10": (23028, 512, "8.6", "2236", "GA102GL"),
@@ -73,7 +74,8 @@ def build_driver(into: Path, kernel: str) -> None:
         _deb(into, f"nvidia-open-{branch}", full, depends=f"nvidia-open (= {full})")
         _deb(into, "cuda-drivers", full, depends=f"nvidia-driver-cuda (= {full}), nvidia-kernel-dkms (= {full})")
         _deb(into, f"cuda-drivers-{branch}", full, depends=f"cuda-drivers (= {full})")
-        unit = "=[Unit]\nDescription=NVIDIA Persistence Daemon\n[Service]\nExecStart=/bin/sleep infinity\n[Install]\nWantedBy=multi-user.target\n"
+        install = "[Install]\nWantedBy=multi-user.target\n"
+        unit = f"=[Unit]\nDescription=NVIDIA (simulated)\n[Service]\nExecStart=/bin/sleep infinity\n{install}"
         _deb(into, "nvidia-persistenced", full, files={"lib/systemd/system/nvidia-persistenced.service": unit})
         for name in ("nvidia-fabricmanager", f"nvidia-fabricmanager-{branch}"):
             _deb(into, name, full, files={f"lib/systemd/system/{name}.service": unit})
