@@ -6,7 +6,6 @@ Where the lock files beside the inventory know the answer, nothing is asked of t
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Hashable, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -14,8 +13,9 @@ from typing import TypeVar
 import requests
 
 from fleet import lockfiles, registry, web
-from fleet.errors import LookupFailed, SettingsError
+from fleet.errors import LookupFailed
 from fleet.settings import HostSettings, Instance
+from fleet.survey import Lookups
 from fleet.target import Manifest
 from fleet.weights import hub
 
@@ -24,41 +24,31 @@ Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 
 
-@dataclass(frozen=True)
-class Resolved:
-    """Image reference → digest and compressed bytes, (model, revision) → manifest, host → what failed for it."""
-
-    digests: Mapping[str, str] = field(default_factory=dict)
-    image_sizes: Mapping[str, int] = field(default_factory=dict)
-    manifests: Mapping[tuple[str, str], Manifest] = field(default_factory=dict)
-    failures: Mapping[str, LookupFailed] = field(default_factory=dict)
-
-
 def resolve(
     settings: Mapping[str, HostSettings],
     lock_dir: Path,
     *,
+    ca: str = "",
     say: Say = lambda text: None,
     update: bool = False,
-) -> Resolved:
+) -> Lookups:
     """What the hosts' images and models are, from the lock files, else from registries and hubs (and locked then).
 
+    ``lock_dir`` is the inventory's directory, ``ca`` PEM text that is trusted beside the system's own CAs.
     ``say`` is told, in one line each, what was newly locked, and with ``update`` (which asks again for everything)
     what changed. A look-up that fails stops the hosts that need it, not the others.
 
     Raises:
         LockFileError: a lock file is damaged or can't be written.
-        SettingsError: a reference or a CA file that can't be read.
+        SettingsError: an image reference that isn't one.
     """
     images, models = lockfiles.read_images(lock_dir), lockfiles.read_models(lock_dir)
     failures: dict[str, LookupFailed] = {}
     wanted_images = {
-        (told.image.ref, host): partial(_image, told, lock_dir)
-        for host, told in settings.items()
-        if not told.image.digest
+        (told.image.ref, host): partial(_image, told, ca) for host, told in settings.items() if not told.image.digest
     }
     wanted_models = {
-        ((instance.model, instance.revision), host): partial(_model, told, instance, lock_dir)
+        ((instance.model, instance.revision), host): partial(_model, told, instance, ca)
         for host, told in settings.items()
         for instance in told.instances
     }
@@ -74,46 +64,29 @@ def resolve(
     if new_models:
         lockfiles.write_models(lock_dir, models)
     digests = {ref: found.digest for ref, found in images.items()}
-    return Resolved(digests, {ref: found.size for ref, found in images.items()}, models, failures)
+    return Lookups(digests, models, ca, {ref: found.size for ref, found in images.items()}, failures)
 
 
-def ca_text(told: HostSettings, lock_dir: Path) -> str:
-    """The PEM text of ``mirrors.ca``, a path that is absolute or beside the inventory; empty where none is told.
-
-    Raises:
-        SettingsError: it can't be read.
-    """
-    if not told.mirrors.ca:
-        return ""
-    path = lock_dir / Path(told.mirrors.ca).expanduser()
-    try:
-        return path.read_text(encoding="ascii")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(
-            "mirrors.ca can't be read", where=str(path), hint="a file of certificates in PEM, beside the inventory"
-        ) from error
-
-
-def _session(told: HostSettings, lock_dir: Path) -> requests.Session:
+def _session(told: HostSettings, ca: str) -> requests.Session:
     proxies = {scheme: address for scheme in ("http", "https") if (address := getattr(told.proxy, scheme))}
     if proxies:
         proxies["no_proxy"] = ",".join(told.proxy.no_proxy)
-    return web.session(ca=ca_text(told, lock_dir), proxies=proxies)
+    return web.session(ca=ca, proxies=proxies)
 
 
-def _image(told: HostSettings, lock_dir: Path) -> registry.Found:
+def _image(told: HostSettings, ca: str) -> registry.Found:
     image = told.image
     names = registry.candidates(image.ref, told.mirrors.registries, image.fallbacks)
-    return registry.look_up(image.ref, names, session=_session(told, lock_dir), login=image.login)
+    return registry.look_up(image.ref, names, session=_session(told, ca), login=image.login)
 
 
-def _model(told: HostSettings, instance: Instance, lock_dir: Path) -> Manifest:
+def _model(told: HostSettings, instance: Instance, ca: str) -> Manifest:
     weights = told.weights
     return hub.look_up(
         instance.model,
         instance.revision,
         source=weights.source,
-        session=_session(told, lock_dir),
+        session=_session(told, ca),
         endpoint=weights.endpoint,
         token=weights.token,
     )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from fleet import facts as facts_module
 from fleet.apply import look
-from fleet.errors import CommandFailed
+from fleet.errors import CommandFailed, FleetError
 from fleet.facts import Facts
 from fleet.plan import HostPlan, plan_host
 from fleet.resource import Problem, Resource
@@ -29,11 +29,16 @@ class Role(Protocol):
 
 @dataclass(frozen=True)
 class Lookups:
-    """What was looked up once for all hosts: image digests, model manifests, the mirrors' CA."""
+    """What was looked up once for all hosts: image digests, model manifests, the mirrors' CA.
+
+    ``image_sizes`` is image reference → bytes as they travel; ``failures`` is host → what could not be found for it.
+    """
 
     digests: Mapping[str, str]
     manifests: Mapping[tuple[str, str], Manifest]
     ca: str = ""
+    image_sizes: Mapping[str, int] = field(default_factory=dict)
+    failures: Mapping[str, FleetError] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,13 @@ def survey(
     *,
     allow_docker_restart: bool = False,
 ) -> Survey:
-    """Ask a host for its facts and for the state of all that its roles want; compare."""
+    """Ask a host for its facts and for the state of all that its roles want; compare.
+
+    Raises:
+        FleetError: the host can't be asked, or something that it needs could not be looked up.
+    """
+    if transport.name in lookups.failures:
+        raise lookups.failures[transport.name]
     target = Target(
         transport.name,
         settings,
@@ -79,6 +90,7 @@ def survey(
         lookups.manifests,
         lookups.ca,
         allow_docker_restart,
+        lookups.image_sizes,
     )
     problems = tuple(problem for role in roles for problem in role.problems(target))
     resources = tuple(resource for role in roles for resource in role.resources(target))

@@ -56,6 +56,7 @@ class Target:
     manifests: Mapping[tuple[str, str], Manifest] = field(default_factory=dict)
     ca: str = ""  #: PEM text of mirrors.ca, read on the control side
     allow_docker_restart: bool = False
+    image_sizes: Mapping[str, int] = field(default_factory=dict)  #: reference → bytes of its layers as they travel
 
     @cached_property
     def assignment(self) -> Assignment:

@@ -44,6 +44,12 @@ def sources(given: Sequence[str]) -> list[Path]:
     return [Path(part) for part in chosen] if chosen else [ROOT / _configured()]
 
 
+def lock_directory(options: Options) -> Path:
+    """Where images.lock and models.lock lie: beside the first source of the inventory."""
+    first = sources(options.inventory)[0]
+    return first if first.is_dir() else first.parent
+
+
 def open_inventory(options: Options) -> tuple[Inventory, list[Host]]:
     """The inventory and the hosts that ``--hosts`` and ``--limit`` pick.
 
@@ -145,9 +151,9 @@ def open_session(
     logs = home.new_run()
     lookups = Lookups({}, {}, _authorities(settings))
     if look_up:
-        from fleet.lockfiles import resolve
+        from fleet.lookups import resolve
 
-        lookups = resolve(settings, inventory.directory, ca=lookups.ca, say=report.note)
+        lookups = resolve(settings, lock_directory(options), ca=lookups.ca, say=report.note)
     inputs = inputs_of(
         {"inventory": sources(options.inventory), "roles": [ROOT / "roles"], "templates": [ROOT / "templates"]}
     )

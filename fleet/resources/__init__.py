@@ -5,6 +5,7 @@ from fleet.resources.directory import Directory
 from fleet.resources.dnf_module import DnfModule
 from fleet.resources.file import File
 from fleet.resources.guard import DOCKER, RUNNING_CONTAINERS, Guard
+from fleet.resources.image import DerivedImage, Image
 from fleet.resources.initramfs import Initramfs
 from fleet.resources.json_keys import JsonKeys
 from fleet.resources.link import Link
@@ -14,22 +15,28 @@ from fleet.resources.repository import Repository
 from fleet.resources.service import Service
 from fleet.resources.sysctl import SysctlMinimums
 from fleet.resources.trusted_ca import TrustedCa
+from fleet.resources.weights import Reach, Tools, Weights
 
 __all__ = [
     "DOCKER",
     "RUNNING_CONTAINERS",
     "Absent",
+    "DerivedImage",
     "Directory",
     "DnfModule",
     "File",
     "Guard",
+    "Image",
     "Initramfs",
     "JsonKeys",
     "Link",
     "NvidiaModule",
     "Packages",
+    "Reach",
     "Repository",
     "Service",
     "SysctlMinimums",
+    "Tools",
     "TrustedCa",
+    "Weights",
 ]
