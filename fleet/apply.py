@@ -6,6 +6,8 @@ it, or somebody else), and afterwards once more: what still differs is a failure
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,13 +16,14 @@ from typing import Final
 from fleet import audit, jobs, probe
 from fleet.errors import CommandFailed, FleetError, HostError, NotHealthy
 from fleet.lock import Owner
-from fleet.resource import Change, Job, Observation, Pending, Resource, Run, Step, Wait
+from fleet.resource import Change, Job, Observation, Pending, Reboot, Resource, Run, Step, Wait
 from fleet.secret import Secret
 from fleet.shell import PREAMBLE
 from fleet.transport import Transport
 
 #: sysexits.h EX_TEMPFAIL: "not yet", from a Wait's script.
 NOT_YET: Final = 75
+_one_reboot = threading.Lock()
 Say = Callable[[str], None]
 
 
@@ -136,6 +139,9 @@ def take(transport: Transport, step: Step, say: Say) -> None:
         jobs.run(transport, step, say)
     elif isinstance(step, Wait):
         _wait(transport, step, say)
+    elif isinstance(step, Reboot):
+        with _one_reboot:
+            _reboot(transport, step, say)
     else:
         _run(transport, step)
 
@@ -171,6 +177,32 @@ def _wait(transport: Transport, step: Wait, say: Say) -> None:
             )
         say(f"{step.what}: {words[-1] if words else 'not yet'}")
         time.sleep(step.every)
+
+
+def _reboot(transport: Transport, step: Reboot, say: Say) -> None:
+    before = _boot_id(transport)
+    say(f"{step.what}: rebooting")
+    # A moment later and from a unit of its own, so that this command still ends well.
+    transport.run("systemd-run --quiet --on-active=1 systemctl reboot || (sleep 1; systemctl reboot) &")
+    until = time.monotonic() + step.timeout
+    while time.monotonic() < until:
+        time.sleep(3)
+        transport.close()
+        with contextlib.suppress(FleetError):
+            now = _boot_id(transport)
+            if now and now != before:
+                say(f"{step.what}: back")
+                return
+        say(f"{step.what}: waiting for the host to come back")
+    raise NotHealthy(
+        f"{step.what}: not back after {step.timeout:.0f} s",
+        where=transport.name,
+        hint="look at its console; run again when it is up, what was done is kept",
+    )
+
+
+def _boot_id(transport: Transport) -> str:
+    return transport.run("cat /proc/sys/kernel/random/boot_id", timeout=15).stdout.strip()
 
 
 def failure_of(resource: str, error: FleetError) -> Failure:

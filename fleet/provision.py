@@ -66,13 +66,17 @@ class HostResult:
 
 @dataclass(frozen=True)
 class Provision:
-    """How to provision: who looks, who does it, under which name, and, with a plan file, what may be done."""
+    """How to go about it: who looks, who does it, under which name, with a plan file what may be done.
+
+    ``interrupt`` makes a rollout of it: what waits is done as well.
+    """
 
     survey: Surveyor
     owner: Owner
     run_name: str
     progress: Progress
     exactly: Mapping[str, HostPlan] | None = None
+    interrupt: bool = False
 
     def host(self, name: str, transport: Transport, first: Survey) -> HostResult:
         """Bring one host to its plan; ``first`` is what was seen before anybody said yes."""
@@ -88,7 +92,7 @@ class Provision:
             result.failed = 1
             result.failures = [refused]
             return result
-        if not first.plan.changes and not first.target.facts.jobs:
+        if not self._wanted(first) and not first.target.facts.jobs:
             result.ok = len(first.resources) - len(first.plan.waits)
             result.skipped = len(first.plan.waits)
             return result
@@ -115,7 +119,7 @@ class Provision:
         current = self.survey(name, transport)  # what was seen before is looked at again under the lock
         before: list[str] = []
         for _ in range(MOST_ROUNDS):
-            wanted = [change.id for change in current.plan.changes]
+            wanted = self._wanted(current)
             beyond = [id_ for id_ in wanted if allowed is not None and id_ not in allowed]
             if beyond:
                 words = f"not in the plan: {', '.join(beyond)}"
@@ -137,6 +141,7 @@ class Provision:
                 run_name=self.run_name,
                 say=lambda text: self.progress.doing(name, text),
                 detail=say,
+                interrupt=self.interrupt,
             )
             changed.update(applied.changed)
             if applied.failure:
@@ -156,6 +161,11 @@ class Provision:
         result.skipped = len(result.waits)
         left = {change.id for change in (*current.plan.changes, *current.plan.waits)}
         result.ok = sum(1 for resource in current.resources if resource.id not in left and resource.id not in changed)
+
+    def _wanted(self, seen: Survey) -> list[str]:
+        """What may be done now, in the resources' order."""
+        planned = {change.id for change in (*seen.plan.changes, *(seen.plan.waits if self.interrupt else ()))}
+        return [resource.id for resource in seen.resources if resource.id in planned]
 
     def _refused(self, name: str, plan: HostPlan) -> Failure | None:
         if self.exactly is None:

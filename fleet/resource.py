@@ -113,7 +113,15 @@ class Wait:
     every: float = 2.0
 
 
-Step = Run | Job | Wait
+@dataclass(frozen=True)
+class Reboot:
+    """Start the host anew and wait until it is back with another boot id; one host at a time in the whole run."""
+
+    what: str
+    timeout: float = 1800.0
+
+
+Step = Run | Job | Wait | Reboot
 
 
 @runtime_checkable

@@ -13,6 +13,7 @@ from fleet import home, report
 from fleet.crew import Crew
 from fleet.errors import FleetError, SettingsError, UsageError
 from fleet.inventory import Host, Inventory, load
+from fleet.inventory.connection import ssh_options
 from fleet.lock import Owner
 from fleet.plan import inputs_of
 from fleet.progress import Progress
@@ -189,10 +190,10 @@ def login_of(host: Host, timeout: float) -> Login:
         key_files=(connection.key_file,) if connection.key_file else (),
         jump=connection.proxy_jump or "",
         proxy_command=connection.proxy_command or "",
-        known_hosts=connection.known_hosts,
+        known_hosts=tuple((ssh_options(connection.common_args).get("userknownhostsfile") or "").split()),
         become=connection.become,
         become_password=connection.become_password or connection.password,
-        timeout=timeout,
+        timeout=float(connection.timeout or timeout),
     )
 
 

@@ -131,6 +131,20 @@ class Facts:
         return "rhel" if self.package_manager == "dnf" else ""
 
     @property
+    def release(self) -> str:
+        """The release that packages are made for: ``debian-12``, ``ubuntu-22.04``, ``rhel-9``; empty where unknown.
+
+        A system that is like RHEL counts as the RHEL it follows; Alibaba Cloud Linux 3 follows RHEL 8.
+        """
+        if self.os_id in ("debian", "ubuntu") and self.os_version:
+            return f"{self.os_id}-{self.os_version}"
+        if self.os_id == "alinux":
+            return "rhel-8" if self.os_version.partition(".")[0] == "3" else ""
+        major = self.os_version.partition(".")[0]
+        like_rhel = self.os_id in ("rhel", "centos", "rocky", "almalinux", "ol", "anolis") or "rhel" in self.os_like
+        return f"rhel-{major}" if like_rhel and major in ("8", "9") else ""
+
+    @property
     def docker_major(self) -> int:
         """Docker's major version, 0 where it isn't running."""
         head = self.docker_version.split(".", 1)[0]

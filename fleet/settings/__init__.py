@@ -11,6 +11,7 @@ from fleet.settings.schema import (
     Proxy,
     RegistryLogin,
     Runtime,
+    SigningKey,
     Weights,
     image_versions,
 )
@@ -25,6 +26,7 @@ __all__ = [
     "Proxy",
     "RegistryLogin",
     "Runtime",
+    "SigningKey",
     "Weights",
     "all_settings",
     "image_versions",

@@ -15,6 +15,20 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
+def image_versions(ref: str) -> dict[str, str | None]:
+    """VLLM's and CUDA's version as the image's tag tells them, None where it doesn't.
+
+    Known forms: Aliyun's ``0.8.2-pytorch2.6-cu124-20250328`` (also ``cuda12.4``), upstream's ``v0.8.2``.
+    """
+    tag = ref.rsplit("/", 1)[-1].partition("@")[0].partition(":")[2]
+    vllm = re.match(r"v?(\d+\.\d+\.\d+(?:\.\d+|\.post\d+)?)(?=-|$)", tag)
+    cuda = re.search(r"-cu(?:da)?(\d+)\.?(\d)(?=-|$)", tag)
+    return {"vllm": vllm[1] if vllm else None, "cuda": f"{cuda[1]}.{cuda[2]}" if cuda else None}
+
+
+_EXAMPLE = {"vllm": '"0.8.2"', "cuda": '"12.4"'}
+
+
 class Model(BaseModel):
     """Frozen, closed to unknown keys, strict about types: ``"8"`` is not a count."""
 
@@ -46,10 +60,24 @@ class Runtime(Model):
     toolkit_version: str | None = None
 
 
+class SigningKey(Model):
+    """The key that an own mirror signs with: where its file lies, and the fingerprint that it must have."""
+
+    url: str
+    fingerprint: Annotated[str, Field(pattern=r"^[0-9A-F]{40}$")]
+
+    @field_validator("fingerprint", mode="before")
+    @classmethod
+    def _plain(cls, value: object) -> object:
+        return value.replace(" ", "").upper() if isinstance(value, str) else value
+
+
 class Mirrors(Model):
     """Where packages, images and models come from. ``profile`` names a row of the shipped data; the rest overrides it.
 
-    ``ca`` is a PEM file on the control side that the hosts come to trust for these mirrors.
+    ``docker``, ``cuda`` and ``toolkit`` are roots of trees laid out as the vendor's; ``keys`` says, by the same names,
+    which key an own mirror signs with where it isn't the vendor's. ``registries`` is registry → its mirror. ``ca`` is a
+    PEM file on the control side that the hosts come to trust for these mirrors.
     """
 
     profile: Literal["global", "cn"] = "global"
@@ -58,7 +86,7 @@ class Mirrors(Model):
     toolkit: str | None = None
     pip: str | None = None
     registries: Mapping[str, str] = Field(default_factory=dict)
-    keys: Mapping[str, str] = Field(default_factory=dict)
+    keys: Mapping[Literal["docker", "cuda", "toolkit"], SigningKey] = Field(default_factory=dict)
     ca: str | None = None
 
 
@@ -128,7 +156,7 @@ class Instance(Model):
     served_name: str = ""
     port: Port = 0  # given out from 8000 in list order where it isn't said
     listen: str = "127.0.0.1"
-    gpus: Literal["all"] | int | tuple[int, ...] = Field(default=(), strict=False)
+    gpus: Literal["all"] | int | tuple[int, ...] = ()
     args: Mapping[str, Any] = Field(default_factory=dict)
     env: Mapping[str, Any] = Field(default_factory=dict)
     api_key: Secret | None = None
@@ -184,15 +212,3 @@ class HostSettings(Model):
 
 
 RESERVED = tuple(HostSettings.model_fields)
-_EXAMPLE = {"vllm": '"0.8.2"', "cuda": '"12.4"'}
-
-
-def image_versions(ref: str) -> dict[str, str | None]:
-    """VLLM's and CUDA's version as the image's tag tells them, None where it doesn't.
-
-    Known forms: Aliyun's ``0.8.2-pytorch2.6-cu124-20250328`` (also ``cuda12.4``), upstream's ``v0.8.2``.
-    """
-    tag = ref.rsplit("/", 1)[-1].partition("@")[0].partition(":")[2]
-    vllm = re.match(r"v?(\d+\.\d+\.\d+(?:\.\d+|\.post\d+)?)(?=-|$)", tag)
-    cuda = re.search(r"-cu(?:da)?(\d+)\.?(\d)(?=-|$)", tag)
-    return {"vllm": vllm[1] if vllm else None, "cuda": f"{cuda[1]}.{cuda[2]}" if cuda else None}
