@@ -1,4 +1,4 @@
-"""An instance's release: everything that one start of it is made of, staged on disk, and the link to the one that counts.
+"""An instance's releases: all that a start of it is made of, staged on disk, and the link to the one that counts.
 
 ::
 
@@ -31,7 +31,7 @@ _MODES: Final = {"env": 0o600, "before-start": 0o755, "health": 0o755}
 #: After systemd has read its units again, each container of ours must still see its GPUs (NVIDIA/nvidia-docker#1730).
 _STILL_GPUS: Final = """for c in $(timeout 20 docker ps -q --filter label=fleet.instance 2>/dev/null); do
   timeout 30 docker exec "$c" sh -c 'command -v nvidia-smi >/dev/null || exit 0; nvidia-smi -L >/dev/null 2>&1' || {
-    echo "after systemctl daemon-reload the container $(docker inspect --format '{{.Name}}' "$c") sees no GPU any more:" \\
+    echo "after systemctl daemon-reload container $(docker inspect --format '{{.Name}}' "$c") sees no GPU any more:" \\
       "it must be restarted, and this host wants CDI or cgroupfs (runtime.gpu_access)" >&2; exit 1; }
 done"""
 
@@ -114,7 +114,9 @@ fi"""
         for name in self._names:
             script = f"cat > {quote(f'{new}/{name}')} && chmod {_MODES.get(name, 0o644):04o} {quote(f'{new}/{name}')}"
             content = self.content(name)
-            steps.append(Run(script, stdin=Secret(content) if name == "env" else content.encode(), what=f"write {name}"))
+            steps.append(
+                Run(script, stdin=Secret(content) if name == "env" else content.encode(), what=f"write {name}")
+            )
         place = f"""set -e; umask 022
 cd {quote(new)}
 if command -v systemd-analyze >/dev/null; then
