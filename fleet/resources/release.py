@@ -118,12 +118,13 @@ fi"""
                 Run(script, stdin=Secret(content) if name == "env" else content.encode(), what=f"write {name}")
             )
         place = f"""set -e; umask 022
-cd {quote(new)}
-if command -v systemd-analyze >/dev/null; then
+cd {quote(new)}; r={quote(self.path)}
+mkdir -p "$r"; chmod 0755 "$r"; sync
+for f in *; do [ "$f" = {self.unit} ] || mv -f "$f" "$r/$f"; done
+if command -v systemd-analyze >/dev/null; then # the unit names the other files: it is judged when they are there
   w=$(timeout 60 systemd-analyze verify "./{self.unit}" 2>&1) || {{ printf '%s\\n' "$w" >&2; exit 1; }}
 fi
-mkdir -p {quote(self.path)}; chmod 0755 {quote(self.path)}; sync
-for f in *; do mv -f "$f" {quote(self.path)}/"$f"; done
+mv -f {self.unit} "$r/"
 cd ..; rmdir .new; sync
 keep() {{ [ "$1" = {self.release} ] || [ "$(readlink ../current)" = "releases/$1" ] ||
   [ "$(readlink ../good)" = "releases/$1" ]; }}
