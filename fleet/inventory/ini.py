@@ -16,7 +16,7 @@ from fleet.errors import InventoryError
 from fleet.inventory.files import Content
 from fleet.inventory.groups import UNGROUPED, Graph
 from fleet.inventory.ranges import expand
-from fleet.inventory.values import At, Line, secreted
+from fleet.inventory.values import At, Line, Unsafe, secreted
 
 _SECTION = re.compile(r"\[([^:\]\s]+)(?::(\w+))?\]\s*(?:\#.*)?")
 _WORD = re.compile(r"[A-Za-z_][\w.-]*")
@@ -152,7 +152,7 @@ def _plain(value: object) -> object:
     if value is ...:
         return "..."
     if isinstance(value, bytes):
-        return value.decode("utf-8", "surrogateescape")
+        return Unsafe(value.decode("utf-8", "replace"))
     return str(value) if isinstance(value, complex) else value
 
 

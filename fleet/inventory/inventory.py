@@ -10,6 +10,7 @@ from pathlib import Path
 from fleet.errors import Findings, InputError, UsageError
 from fleet.inventory.groups import ALL, LOCALHOST, Graph, Group, HostEntry, Layer
 from fleet.inventory.host import Host
+from fleet.inventory.passwords import read_passwords
 from fleet.inventory.patterns import Matcher, limit_patterns, split
 from fleet.inventory.ranges import is_address
 from fleet.inventory.sources import read_source
@@ -40,7 +41,7 @@ def load(
     working directory for ``ansible-inventory`` too. Raises InventoryError, VaultError, or Findings for several.
     """
     warnings: list[str] = []
-    graph, vault = Graph(), Vault(tuple(passwords or ()))
+    graph, vault = Graph(), Vault(tuple(read_passwords() if passwords is None else passwords))
     errors: list[InputError] = []
     names = [str(Path(os.path.expandvars(source)).expanduser()) for source in sources]
     for source in names:
@@ -66,10 +67,14 @@ class Inventory:
         self._directories = directories
         self._playbook_dir = playbook_dir
         self.warnings = warnings
-        self._matcher = Matcher(graph, warnings.append)
         self.files = VariableFiles(vault, warnings.append)
         self._hosts: dict[str, Host] = {}
         self._group_layers: dict[frozenset[Group], tuple[tuple[Layer, ...], dict[str, object]]] = {}
+
+    @property
+    def directory(self) -> Path:
+        """The first source's directory: what belongs to an inventory (lock files) lies there."""
+        return self._directories[0] if self._directories else Path()
 
     @property
     def groups(self) -> Mapping[str, Group]:
@@ -78,10 +83,11 @@ class Inventory:
 
     def names(self, pattern: str = ALL, limit: str | None = None) -> list[str]:
         """The names of the hosts that match, in Ansible's order; [] where nothing does. Raises UsageError."""
-        names = self._matcher.names(split(pattern))
+        matcher = Matcher(self._graph, self.warnings.append)
+        names = matcher.names(split(pattern))
         if limit is None:
             return names
-        within = set(self._matcher.names(limit_patterns(limit)))
+        within = set(matcher.names(limit_patterns(limit)))
         return [name for name in names if name in within]
 
     def host(self, name: str) -> Host:

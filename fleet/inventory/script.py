@@ -29,13 +29,14 @@ def read_script(path: Path, graph: Graph, vault: Vault, warn: Callable[[str], No
     place = Line(f"{shown(path)} --list")
     with At(place):
         groups = _answer(path, ["--list"], vault)
-        meta = _mapping(groups.pop("_meta", {}), "_meta")
+        hostvars = None
+        if "_meta" in groups:
+            hostvars = _mapping(_mapping(groups.pop("_meta"), "_meta").get("hostvars"), "_meta.hostvars")
         hosts: dict[str, None] = {}
         for name, data in groups.items():
             _group(name, data, graph, place, hosts)
-    if "hostvars" not in meta:
+    if hostvars is None:
         warn(f"{shown(path)}: no _meta.hostvars in its answer, so it is run once more for each host")
-    hostvars = _mapping(meta["hostvars"], "_meta.hostvars") if "hostvars" in meta else None
     for host in hosts:
         where = place if hostvars is not None else Line(f"{shown(path)} --host {host}")
         with At(where):

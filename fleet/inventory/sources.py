@@ -44,8 +44,13 @@ def read_source(source: str, graph: Graph, vault: Vault, warn: _Warn) -> None:
         raise InventoryError(
             "no such inventory source", where=shown(source), hint="check --inventory and FLEET_INVENTORY"
         )
+    files = list(_files(path, ()))
+    if not files:
+        raise InventoryError(
+            "no inventory in this directory", where=shown(source), hint="it holds only what Ansible skips"
+        )
     errors: list[InputError] = []
-    for file in _files(path, ()):
+    for file in files:
         try:
             _read_file(file, graph, vault, warn)
         except InputError as error:

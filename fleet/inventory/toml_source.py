@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
 
@@ -13,12 +14,9 @@ from fleet.inventory.values import At, Line, secreted
 
 
 def read_toml(content: Content, graph: Graph, warn: Callable[[str], None]) -> None:
-    """Adds all that ``content`` says to ``graph``. Raises InventoryError; Python 3.10 can't read TOML."""
+    """Adds all that ``content`` says to ``graph``. Raises InventoryError."""
     with At(Line(content.path)):
-        try:
-            toml = import_module("tomllib")  # by name: Python 3.10 has none
-        except ImportError:
-            raise InventoryError("TOML can only be read by Python 3.11 and newer", hint="write it as YAML") from None
+        toml = import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
         try:
             data: dict[str, object] = toml.loads(content.text)
         except (ValueError, RecursionError) as error:

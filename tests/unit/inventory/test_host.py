@@ -72,12 +72,14 @@ def test_an_unknown_name_is_an_error_with_the_nearest_right_one(tmp_path: Path) 
 
 
 def test_other_hosts_and_groups_can_be_asked(tmp_path: Path) -> None:
-    text = "web: {hosts: {n1: {x: \"{{ hostvars['n2'].y }} {{ groups['web'] | join(',') }}\"}, n2: {y: '{{ z }}', z: 3}}}"
+    text = (
+        "web: {hosts: {n1: {x: \"{{ hostvars['n2'].y }} {{ groups['web'] | join(',') }}\"}, n2: {y: '{{ z }}', z: 3}}}"
+    )
     assert inventory(tmp_path, text).host("n1").resolve("x") == "3 n1,n2"
 
 
 def test_a_lookup_is_an_error_only_when_it_is_used(tmp_path: Path) -> None:
-    host = one_host(tmp_path, "{a: '{{ lookup(\"env\", \"HOME\") }}', b: 1}")
+    host = one_host(tmp_path, '{a: \'{{ lookup("env", "HOME") }}\', b: 1}')
     assert host.resolve("b") == 1
     with pytest.raises(TemplateError, match="lookup"):
         host.resolve("a")
@@ -98,7 +100,9 @@ def test_an_inline_vault_value_resolves_to_a_secret(tmp_path: Path) -> None:
 
 
 def test_everything_in_an_encrypted_file_is_secret(tmp_path: Path) -> None:
-    content = encrypt(b"password: hunter22\npin: 123456\nnested: {list: [deep]}\nflag: true\nurl: '{{ user }}@x'\n", PASSWORD)
+    content = encrypt(
+        b"password: hunter22\npin: 123456\nnested: {list: [deep]}\nflag: true\nurl: '{{ user }}@x'\n", PASSWORD
+    )
     host = one_host(tmp_path, "{user: me, copy: '{{ nested.list[0] }}!'}", group_vars__all=content)
     assert host.resolve("password") == Secret("hunter22")
     assert "123456" not in repr(host.resolve("pin"))
