@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Any
 
+from fleet.inventory.connection import PASSWORDS
 from fleet.inventory.groups import ALL, Group
 from fleet.inventory.inventory import Inventory
-from fleet.inventory.values import ansible_json
+from fleet.inventory.values import ansible_json, secreted
 
 
 def listed(inventory: Inventory, names: Collection[str] | None = None, *, masked: bool = False) -> dict[str, Any]:
@@ -27,8 +28,25 @@ def listed(inventory: Inventory, names: Collection[str] | None = None, *, masked
 
 
 def variables(inventory: Inventory, name: str, *, masked: bool = False) -> Any:
-    """One host's variables as ``ansible-inventory --host`` prints them."""
-    return ansible_json(inventory.host(name).variables, masked=masked)
+    """One host's variables as ``ansible-inventory --host`` prints them; ``masked`` hides passwords as well."""
+    values = inventory.host(name).variables
+    if masked:
+        values = {key: secreted(value) if key in PASSWORDS else value for key, value in values.items()}
+    return ansible_json(values, masked=masked)
+
+
+def graph(inventory: Inventory, start: str = ALL) -> str:
+    """The groups below ``start`` and their hosts, as ``ansible-inventory --graph`` draws them."""
+    return "\n".join(_branch(inventory.groups[start], 0))
+
+
+def _branch(group: Group, depth: int) -> Iterator[str]:
+    yield f"{'  |' * depth}{'--' if depth else ''}@{group.name}:"
+    for child in group.children:
+        yield from _branch(child, depth + 1)
+    if group.name != ALL:
+        for name in group.hosts:
+            yield f"{'  |' * (depth + 1)}--{name}"
 
 
 def _add(group: Group, shown: frozenset[str], answer: dict[str, Any], seen: set[str]) -> None:

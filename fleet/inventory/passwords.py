@@ -20,20 +20,27 @@ _PROMPTS = ("prompt", "prompt_ask_vault_pass")
 
 
 def read_passwords(
-    *, files: Sequence[str] = (), ids: Sequence[str] = (), environ: Mapping[str, str] | None = None
+    *,
+    files: Sequence[str] = (),
+    ids: Sequence[str] = (),
+    environ: Mapping[str, str] | None = None,
+    confirm: bool = False,
 ) -> list[VaultPassword]:
     """All passwords that are named, in the order in which they are tried.
 
     ``ids`` are ``LABEL@FILE``, ``LABEL@prompt`` or a file alone; then come ``files``. The environment adds
     ``ANSIBLE_VAULT_IDENTITY_LIST`` before them, ``ANSIBLE_VAULT_PASSWORD_FILE`` and ``FLEET_VAULT_PASSWORD`` after
-    them. Raises VaultError where passwords are named and none can be read.
+    them. What is typed is asked for twice where it is to ``confirm``. Raises VaultError where passwords are named and
+    none can be read.
     """
     environ = os.environ if environ is None else environ
     found: list[VaultPassword] = []
     failures: list[InputError] = []
     for label, source in _named(files, ids, environ):
         try:
-            found.append(VaultPassword(_read(label, source, Vault(tuple(found))), label or DEFAULT_LABEL))
+            found.append(
+                VaultPassword(_read(label, source, Vault(tuple(found)), confirm=confirm), label or DEFAULT_LABEL)
+            )
         except InputError as error:
             failures.append(error)
     if value := environ.get(VARIABLE):
@@ -54,10 +61,10 @@ def _named(files: Sequence[str], ids: Sequence[str], environ: Mapping[str, str])
             yield DEFAULT_LABEL, file
 
 
-def _read(label: str, source: str, vault: Vault) -> Secret:
+def _read(label: str, source: str, vault: Vault, *, confirm: bool) -> Secret:
     """The password in ``source``; a password file may itself be encrypted with a password before it."""
     if source in _PROMPTS:
-        return _asked(f"Vault password ({label or DEFAULT_LABEL}): ")
+        return ask(f"Vault password ({label or DEFAULT_LABEL}): ", confirm=confirm)
     path = Path(source).expanduser()
     try:
         said = _printed(path, label) if os.access(path, os.X_OK) and path.is_file() else path.read_bytes().strip()
@@ -80,11 +87,14 @@ def _printed(path: Path, label: str) -> bytes:
     return done.stdout.strip(b"\r\n")
 
 
-def _asked(prompt: str) -> Secret:
+def ask(prompt: str, *, confirm: bool = False) -> Secret:
+    """A password from the terminal, unseen; twice where a slip would lock something away for good."""
     try:
-        password = getpass.getpass(prompt)
+        password = getpass.getpass(prompt).strip()
+        if confirm and getpass.getpass("Once more: ").strip() != password:
+            raise VaultError("the two passwords differ", hint="try again")
     except EOFError:
         raise VaultError("no vault password was given", hint="a prompt needs a terminal") from None
     if not password:
         raise VaultError("the vault password is empty")
-    return Secret(password.strip())
+    return Secret(password)

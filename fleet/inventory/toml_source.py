@@ -9,13 +9,15 @@ from importlib import import_module
 from fleet.errors import InventoryError
 from fleet.inventory.files import Content
 from fleet.inventory.groups import Graph
+from fleet.inventory.problems import Problems
 from fleet.inventory.ranges import expand
-from fleet.inventory.values import At, Line, secreted
+from fleet.inventory.values import Line, secreted
 
 
 def read_toml(content: Content, graph: Graph, warn: Callable[[str], None]) -> None:
     """Adds all that ``content`` says to ``graph``. Raises InventoryError."""
-    with At(Line(content.path)):
+    problems = Problems()
+    with problems.at(Line(content.path)):
         toml = import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
         try:
             data: dict[str, object] = toml.loads(content.text)
@@ -25,6 +27,7 @@ def read_toml(content: Content, graph: Graph, warn: Callable[[str], None]) -> No
             raise InventoryError("an inventory in TOML is a table of groups", hint="[web.hosts]")
         for name, group in data.items():
             _group(name, group, graph, content, warn)
+    problems.check()
 
 
 def _group(name: str, data: object, graph: Graph, content: Content, warn: Callable[[str], None]) -> None:
