@@ -5,11 +5,13 @@ from fleet.resources.directory import Directory
 from fleet.resources.dnf_module import DnfModule
 from fleet.resources.file import File
 from fleet.resources.guard import DOCKER, RUNNING_CONTAINERS, Guard
+from fleet.resources.held import Held
 from fleet.resources.image import DerivedImage, Image
+from fleet.resources.ini_keys import IniKeys
 from fleet.resources.initramfs import Initramfs
 from fleet.resources.json_keys import JsonKeys
 from fleet.resources.link import Link
-from fleet.resources.nvidia_module import NvidiaModule
+from fleet.resources.nvidia_module import DRIVER, HOST, NvidiaModule
 from fleet.resources.packages import Packages
 from fleet.resources.repository import Repository
 from fleet.resources.service import Service
@@ -19,6 +21,8 @@ from fleet.resources.weights import Reach, Tools, Weights
 
 __all__ = [
     "DOCKER",
+    "DRIVER",
+    "HOST",
     "RUNNING_CONTAINERS",
     "Absent",
     "DerivedImage",
@@ -26,7 +30,9 @@ __all__ = [
     "DnfModule",
     "File",
     "Guard",
+    "Held",
     "Image",
+    "IniKeys",
     "Initramfs",
     "JsonKeys",
     "Link",

@@ -32,8 +32,7 @@ def install(names: Sequence[str], *, hold: bool, may_remove: bool) -> str:
     wanted = words(*(name.replace("=", "-", 1) for name in names))
     erasing = " --allowerasing" if may_remove else ""
     unlock = f"dnf -q versionlock delete {plain} >/dev/null 2>&1 || :\n" if hold else ""
-    return f"""set -u
-echo "progress: installing {len(names)} packages by dnf"
+    return f"""echo "progress: installing {len(names)} packages by dnf"
 {unlock}dnf {OPTIONS} install{erasing} {wanted} || exit 1
 {f"dnf {OPTIONS} versionlock add {plain}" if hold else ":"}"""
 
