@@ -94,7 +94,9 @@ echo "enabled=$(systemctl is-enabled "$u" 2>/dev/null)"{self._stale_probe()}{gua
             )
         elif self.running is False and seen.get("ActiveState") != "inactive":
             lines.append('systemctl stop "$u"')
-        if "systemctl daemon-reload" in lines:
+        if any("--no-reload" in line for line in lines):  # newer systemd sees an enabled unit as changed on disk
+            lines.append('[ "$(systemctl show "$u" -p NeedDaemonReload --value)" != yes ] || systemctl daemon-reload')
+        if any("daemon-reload" in line for line in lines):
             lines.append(STILL_GPUS)
         return [Run("\n".join(lines), timeout=300, what=f"{change.kind} {self.name}")]
 
