@@ -148,7 +148,7 @@ def _command(
     return [
         "/usr/bin/docker", "run", "--rm", "--init", "--pull=never", f"--name={values['container']}",
         f"--label=fleet.instance={instance.name}", f"--label=fleet.release={RELEASE}",
-        "--network=host", "--ipc=host", "--ulimit=memlock=-1", "--ulimit=stack=67108864", "--ulimit=nofile=1048576",
+        "--network=host", "--ipc=host", *_limits(target),
         "--security-opt=no-new-privileges", "--log-driver=json-file", "--log-opt=max-size=50m", "--log-opt=max-file=3",
         f"--stop-timeout={STOP_SECONDS}", *_gpu_words(gpu_access(target), target.assignment.gpus[instance.name]),
         f"--env-file={INSTANCES}/{instance.name}/releases/{RELEASE}/env",
@@ -156,6 +156,13 @@ def _command(
         f"--entrypoint={entry[0]}", str(values["image"]), *serve,
         "--served-model-name", instance.served_name, "--host", instance.listen, "--port", str(instance.port), *words,
     ]  # fmt: skip
+
+
+def _limits(target: Target) -> tuple[str, ...]:
+    """Limits that NCCL and many connections want; where the host itself may not raise any, Docker's own are kept."""
+    if target.facts.limits_fixed:
+        return ()
+    return ("--ulimit=memlock=-1", "--ulimit=stack=67108864", "--ulimit=nofile=1048576")
 
 
 def _gpu_words(access: str, gpus: Sequence[Gpu]) -> list[str]:
