@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any, Final
@@ -13,7 +14,7 @@ from fleet import vllm_options
 from fleet.facts import Gpu
 from fleet.resource import Pending, Problem, Resource
 from fleet.resources import Current, File, Release, Removed, Serving
-from fleet.resources.release import INSTANCES, RELEASE, unit_name
+from fleet.resources.release import CACHES, INSTANCES, RELEASE, unit_name
 from fleet.resources.weights import revision_directory
 from fleet.secret import Secret
 from fleet.settings import Instance
@@ -109,7 +110,7 @@ def release_of(target: Target, instance: Instance) -> Release | None:
         "digest": target.image_digest,
         "content_id": manifest.content_id,
         "weights": quote(weights),
-        "cache": f"/var/lib/fleet/cache/{instance.name}/{cache}",
+        "cache": f"{CACHES}/{instance.name}/{cache}",
         "gpus": gpus,
         "uuids": "|".join(gpu.uuid for gpu in gpus),
         "url": _url(instance),
@@ -206,7 +207,7 @@ def _known(target: Target) -> bool:
 
 
 def _reload_harms(target: Target) -> bool:
-    """Whether a daemon-reload takes GPUs from containers: the hook with systemd's cgroups (NVIDIA/nvidia-docker#1730)."""
+    """Whether a daemon-reload takes GPUs from containers: the hook with systemd's cgroups (nvidia-docker#1730)."""
     return gpu_access(target) == "hook" and target.facts.cgroup_driver == "systemd"
 
 
@@ -243,7 +244,8 @@ def _strangers(target: Target, instance: Instance) -> Iterator[Problem]:
     for listener in facts.listeners:
         if listener.port == instance.port and _overlap(listener.address, instance.listen):
             level = "warning" if facts.serving else "error"  # it may be one of ours that goes with the next rollout
-            who = f" by {listener.process}" if listener.process else ""
+            holder = re.search(r'"([^"]*)",pid=(\d+)', listener.process)  # ss: users:(("nginx",pid=7,fd=3))
+            who = f" by {holder[1]} (process {holder[2]})" if holder else ""
             words = f"port {instance.port} of instance {instance.name!r} is held{who}"
             yield Problem(words, f"end what holds it, or give {instance.name!r} another port", level)
     ours = {uuid for name in facts.serving for uuid in facts.remembered_gpus.get(name, ())}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fleet.resource import KNOWN_AFTER_APPLY, Change, Observation, Run, Step, Wait
-from fleet.resources.release import INSTANCES, UNITS, unit_name
+from fleet.resources.release import CACHES, INSTANCES, UNITS, unit_name
 from fleet.shell import quote
 
 
@@ -89,6 +89,7 @@ class Removed:
     instance: str
     root: str = INSTANCES
     units: str = UNITS
+    caches: str = CACHES
 
     @property
     def id(self) -> str:
@@ -117,7 +118,7 @@ if grep -qs '^X-Fleet-Instance={self.instance}$' "$u"; then
   systemctl reset-failed {unit} 2>/dev/null || true
 fi
 for c in $({self._container}); do timeout 120 docker rm --force "$c" >/dev/null; done
-rm -rf {quote(f"{self.root}/{self.instance}")} /var/lib/fleet/cache/{self.instance}"""
+rm -rf {quote(f"{self.root}/{self.instance}")} {quote(f"{self.caches}/{self.instance}")}"""
         return [Run(script, timeout=420, what=f"remove instance {self.instance}")]
 
     @property

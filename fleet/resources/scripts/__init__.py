@@ -19,4 +19,4 @@ def shell(name: str, /, *arguments: str, **variables: str | int) -> str:
     """A script of this directory, told its ``variables`` and positional ``arguments``."""
     told = "".join(f"{key}={quote(str(value))}\n" for key, value in variables.items())
     words = " ".join(map(quote, arguments))
-    return f"export LC_ALL=C; umask 077; set -eu; cd \"$JOB\"\n{told}set -- {words}\n{text(name)}"
+    return f'export LC_ALL=C; umask 077; set -eu; cd "$JOB"\n{told}set -- {words}\n{text(name)}'

@@ -69,7 +69,7 @@ def test_a_model_comes_whole_checked_and_by_its_name(host: LocalHost, place: Pla
     assert {p: (Path(weights.path) / p).read_bytes() for p in FILES} == FILES
     left = {p.name for p in Path(weights.directory).iterdir()}
     assert left == {".lock", "current", f"rev-{weights.manifest.content_id[:12]}"}
-    assert os.readlink(f"{weights.directory}/current") == Path(weights.path).name
+    assert Path(weights.directory, "current").readlink() == Path(Path(weights.path).name)
     assert (Path(weights.path) / "config.json").stat().st_mode & 0o777 == 0o444
     inside = {p.relative_to(weights.path).as_posix() for p in Path(weights.path).rglob("*") if p.is_file()}
     assert inside == {*FILES, ".fleet/stamp", ".fleet/manifest.json"}
