@@ -9,6 +9,7 @@ from fleet import registry
 from fleet.mirrors import mirrors_of
 from fleet.resource import Problem, Resource
 from fleet.resources import DerivedImage, Image
+from fleet.resources.weights import pip_variables
 from fleet.target import TEMPLATES, Target
 from fleet.templates import render
 
@@ -82,7 +83,7 @@ def _arguments(target: Target) -> Sequence[str]:
     """What a build is told of the way to the packages; none of it stays in the image."""
     proxy, pip = target.settings.proxy, mirrors_of(target.settings).pip
     said = {
-        "PIP_INDEX_URL": pip,
+        **pip_variables(pip),
         "http_proxy": proxy.http,
         "https_proxy": proxy.https,
         "no_proxy": ",".join(proxy.no_proxy) if proxy.http or proxy.https else None,

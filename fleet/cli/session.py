@@ -44,6 +44,16 @@ def sources(given: Sequence[str]) -> list[Path]:
     return [Path(part) for part in chosen] if chosen else [ROOT / _configured()]
 
 
+def lock_directory(options: Options) -> Path:
+    """Where images.lock and models.lock lie: beside the first source of the inventory.
+
+    Several inventories in one directory keep theirs apart by a directory of their own, ``lab.lock/`` for lab.yml.
+    """
+    first = sources(options.inventory)[0]
+    own = first.with_suffix(".lock")
+    return own if own.is_dir() else first if first.is_dir() else first.parent
+
+
 def open_inventory(options: Options) -> tuple[Inventory, list[Host]]:
     """The inventory and the hosts that ``--hosts`` and ``--limit`` pick.
 
@@ -135,7 +145,7 @@ def open_session(
     Raises:
         InputError: what is wrong, with file and line; no host was touched.
     """
-    inventory, hosts = open_inventory(options)
+    _, hosts = open_inventory(options)
     settings, warnings = all_settings(hosts)
     for words in warnings:
         report.warn(words)
@@ -147,7 +157,7 @@ def open_session(
     if look_up:
         from fleet.lookups import resolve
 
-        lookups = resolve(settings, inventory.directory, ca=lookups.ca, say=report.note)
+        lookups = resolve(settings, lock_directory(options), ca=lookups.ca, say=report.note)
     inputs = inputs_of(
         {"inventory": sources(options.inventory), "roles": [ROOT / "roles"], "templates": [ROOT / "templates"]}
     )

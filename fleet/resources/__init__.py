@@ -2,15 +2,21 @@
 
 from fleet.resources.absent import Absent
 from fleet.resources.directory import Directory
+from fleet.resources.dnf_module import DnfModule
 from fleet.resources.file import File
 from fleet.resources.guard import DOCKER, RUNNING_CONTAINERS, Guard
 from fleet.resources.image import DerivedImage, Image
+from fleet.resources.initramfs import Initramfs
 from fleet.resources.json_keys import JsonKeys
 from fleet.resources.link import Link
+from fleet.resources.nvidia_module import NvidiaModule
 from fleet.resources.packages import Packages
 from fleet.resources.release import Current, Release
+from fleet.resources.repository import Repository
 from fleet.resources.service import Service
 from fleet.resources.serving import Removed, Serving
+from fleet.resources.sysctl import SysctlMinimums
+from fleet.resources.trusted_ca import TrustedCa
 from fleet.resources.weights import Reach, Tools, Weights
 
 __all__ = [
@@ -20,17 +26,23 @@ __all__ = [
     "Current",
     "DerivedImage",
     "Directory",
+    "DnfModule",
     "File",
     "Guard",
     "Image",
+    "Initramfs",
     "JsonKeys",
     "Link",
+    "NvidiaModule",
     "Packages",
     "Reach",
     "Release",
     "Removed",
+    "Repository",
     "Service",
     "Serving",
+    "SysctlMinimums",
     "Tools",
+    "TrustedCa",
     "Weights",
 ]

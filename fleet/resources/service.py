@@ -35,6 +35,11 @@ class Service:
         """``service:NAME``."""
         return f"service:{self.name}"
 
+    @property
+    def follows(self) -> tuple[str, ...]:
+        """The resources that write its inputs: whether it must restart is known only after them."""
+        return tuple(f"{kind}:{path}" for path in self.inputs for kind in ("file", "json"))
+
     def probe(self) -> str:
         """Load state, enabled, active, whether systemd must read the unit again, and whether it runs stale."""
         guard = f"\n{self.guard.probe()}" if self.guard else ""

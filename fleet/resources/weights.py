@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
+from urllib.parse import urlsplit
 
 from fleet.resource import Change, Job, Observation, Run, Step
 from fleet.resources import scripts
@@ -16,6 +17,15 @@ from fleet.target import Manifest
 
 #: How weights.py writes its stamp, asked of coreutils: bytes, modified, changed, inode, name; sorted by bytes.
 _STAMP: Final = "find . -path ./.fleet -prune -o -type f -exec stat -c '%s %.9Y %.9Z %i %n' {} + | sort"
+
+
+def pip_variables(index: str) -> dict[str, str]:
+    """What pip is told of its index; one without TLS has to be called trusted, what comes is held to hashes anyway."""
+    if not index:
+        return {}
+    url = urlsplit(index)
+    plain = {"PIP_TRUSTED_HOST": url.hostname} if url.scheme == "http" and url.hostname else {}
+    return {"PIP_INDEX_URL": index, **plain}
 
 
 @dataclass(frozen=True)
@@ -28,7 +38,7 @@ class Reach:
 
     def files(self, **more: str | Secret | None) -> dict[str, str | Secret]:
         """``env`` (in Docker's form, for root only) and ``ca.pem``, for a job."""
-        values = {**self.proxies, **({"PIP_INDEX_URL": self.pip} if self.pip else {})}
+        values = {**self.proxies, **pip_variables(self.pip)}
         lines = [f"{name}={value}" for name, value in values.items()]
         lines += [f"{n}={v.reveal() if isinstance(v, Secret) else v}" for n, v in more.items() if v]
         return {"env": Secret("".join(f"{line}\n" for line in lines)), "ca.pem": self.ca}

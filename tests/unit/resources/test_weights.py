@@ -187,12 +187,12 @@ def test_an_empty_host_is_seen_the_same_by_busybox(tmp_path: Path) -> None:
 
 def test_tools_are_installed_once_by_hash(host: LocalHost) -> None:
     tools = Tools("client", "image", "x==1 --hash=sha256:0\n", Reach(pip="http://mirror/simple"), str(host.path / "t"))
-    host.program("python3", f'echo "$PIP_INDEX_URL $*" >> {host.path}/pip; exit 0')
+    host.program("python3", f'echo "$PIP_INDEX_URL $PIP_TRUSTED_HOST $*" >> {host.path}/pip; exit 0')
     change = host.settle(tools)
     assert change
     assert change.kind == "install"
     asked = (host.path / "pip").read_text()
-    assert asked.startswith("http://mirror/simple -m pip install --require-hashes --no-deps --only-binary :all:")
+    assert asked.startswith("http://mirror/simple mirror -m pip install --require-hashes --no-deps --only-binary :all:")
     other = Tools("client", "another-image", tools.requirements, tools.reach, tools.root)
     host.settle(other)
     assert [p.name for p in (host.path / "t" / "client").iterdir()] == [other.key]
