@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +18,7 @@ from fleet.target import Manifest, ModelFile
 from fleet.weights.hub import content_id
 from tests.hub import Hub, sha256
 from tests.local_host import LocalHost
-from tests.server import Response, Server, serve
+from tests.server import Request, Response, Server, serve
 
 BIG = bytes(range(256)) * 4000
 FILES = {"config.json": b"{}", "model-00001-of-00002.safetensors": BIG, "sub dir/tokenizer.json": b"tok"}
@@ -146,6 +149,36 @@ def test_a_new_revision_fetches_only_what_is_new_and_leaves_the_old_one_well(hos
     assert change
     assert change.kind == "link"  # to go back is to let current lead back
     host.settle(old)
+
+
+def test_killed_half_way_it_goes_on_with_what_it_had(host: LocalHost, place: Place) -> None:
+    weights = place.weights(source="huggingface")
+    (job,) = weights.apply(host.see(weights))
+    assert isinstance(job, Job)
+    directory, spec = Path(weights.directory), host.path / "spec.json"
+    directory.mkdir(parents=True)
+    spec.write_text(str(job.files["spec.json"]))
+    (host.path / "weights.py").write_text(str(job.files["weights.py"]))
+    held, go_on = threading.Event(), threading.Event()
+
+    def hold(request: Request) -> None:
+        if request.path.endswith(".safetensors") and not go_on.is_set():
+            held.set()
+            go_on.wait(30)
+
+    place.hub.before = hold
+    words = [sys.executable, str(host.path / "weights.py"), str(directory), str(spec)]
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL) as process:
+        assert held.wait(30)
+        while not list(directory.glob("partial-*/config.json")):
+            time.sleep(0.01)
+        process.kill()
+    go_on.set()
+    assert not Path(weights.path).exists()
+    place.server.asked.clear()
+    host.settle(weights)
+    assert place.fetched("config.json") == 0
+    assert place.fetched(".safetensors") == 1
 
 
 def test_no_room_is_told_at_once(host: LocalHost, place: Place) -> None:
