@@ -56,7 +56,7 @@ if have docker; then
       while IFS= read -r l; do add container "$l"; done
   else say docker_error "$o"; fi
 fi
-for p in docker-ce docker.io moby-engine moby podman-docker; do
+for p in docker-ce docker-ce-cli containerd.io docker.io docker-cli moby-engine moby-cli moby podman-docker nvidia-container-toolkit; do
   if have dpkg-query; then v=$(dpkg-query -W -f '${db:Status-Status} ${Version}' "$p" 2>/dev/null)
     case $v in "installed "*) add runtime_package "$p ${v#installed }";; esac
   elif have rpm; then v=$(rpm -q --qf '%{VERSION}-%{RELEASE}' "$p" 2>/dev/null) && add runtime_package "$p $v"; fi

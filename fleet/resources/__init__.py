@@ -1,6 +1,7 @@
 """The kinds of state that a host can be asked to have: one kind, one file."""
 
 from fleet.resources.absent import Absent
+from fleet.resources.cdi_spec import CdiSpec
 from fleet.resources.directory import Directory
 from fleet.resources.dnf_module import DnfModule
 from fleet.resources.file import File
@@ -23,6 +24,7 @@ __all__ = [
     "DOCKER",
     "RUNNING_CONTAINERS",
     "Absent",
+    "CdiSpec",
     "Current",
     "DerivedImage",
     "Directory",

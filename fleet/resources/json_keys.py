@@ -18,12 +18,14 @@ class JsonKeys:
 
     Objects are merged key by key, everything else (lists too) is replaced; None takes a key away. A file that isn't
     there or is empty counts as ``{}``. One that isn't JSON, or no object, is never overwritten: the change fails and
-    says where it is broken. The diff shows our keys only: what others keep there may be secret.
+    says where it is broken. The diff shows our keys only: what others keep there may be secret. ``check`` is
+    as a File's.
     """
 
     path: str
     values: Mapping[str, object]
     mode: int = 0o644
+    check: str = ""
 
     @property
     def id(self) -> str:
@@ -58,7 +60,9 @@ class JsonKeys:
             wrong = mend(seen, self.mode, "root", "root")
             return [Run(f"p={quote(self.path)}\n{wrong.script}", what=f"mend {self.path}")] if wrong else []
         text = json.dumps(merged(found, self.values), indent=2, ensure_ascii=False) + "\n"
-        return [Run(write_file(self.path, mode=self.mode), stdin=text.encode(), what=f"write {self.path}")]
+        return [
+            Run(write_file(self.path, mode=self.mode, check=self.check), stdin=text.encode(), what=f"write {self.path}")
+        ]
 
     def _diff(self, found: Mapping[str, Any]) -> Iterator[tuple[str, str, object]]:
         wanted = merged(found, self.values)

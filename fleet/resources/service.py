@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from fleet.resource import KNOWN_AFTER_APPLY, Change, Observation, Run, Step
 from fleet.resources.guard import Guard
+from fleet.resources.reload import STILL_GPUS
 from fleet.shell import quote, words
 
 #: What `systemctl is-enabled` says of units that start at boot as they must, or that can't be enabled.
@@ -92,6 +93,8 @@ echo "enabled=$(systemctl is-enabled "$u" 2>/dev/null)"{self._stale_probe()}{gua
             )
         elif self.running is False and seen.get("ActiveState") != "inactive":
             lines.append('systemctl stop "$u"')
+        if "systemctl daemon-reload" in lines:
+            lines.append(STILL_GPUS)
         return [Run("\n".join(lines), timeout=300, what=f"{change.kind} {self.name}")]
 
     def _diff_unknown(self, seen: Observation) -> Change | None:
