@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from fleet.survey import Role
+from roles import container_runtime, model_weights, vllm_image, vllm_service
 
-ROLES: tuple[Role, ...] = ()
+ROLES: tuple[Role, ...] = (container_runtime, vllm_image, model_weights, vllm_service)
