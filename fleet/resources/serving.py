@@ -59,8 +59,8 @@ r=$(timeout 20 docker inspect --format '{{{{.State.Running}}}} {{{{index .Config
 
     def apply(self, seen: Observation) -> Sequence[Step]:
         """Start or restart the unit, wait until it serves, and remember its release as good."""
-        running, current = seen.get("running"), seen.get("current")
-        verb = "restart" if running and running != current else "start"
+        # Without its container a unit may be between two tries of an older release: a restart begins anew.
+        verb = "start" if seen.get("running") == seen.get("current") else "restart"
         return serve_steps(self.instance, verb, patience=self.patience, root=self.root)
 
 
@@ -70,10 +70,10 @@ def serve_steps(instance: str, verb: str, *, patience: float = 1800.0, root: str
     Health is asked for by the release's own script: what an older release must answer is told by itself.
     """
     unit, base = unit_name(instance), quote(f"{root}/{instance}")
+    forget = f"systemctl reset-failed {unit} 2>/dev/null || true\n" if verb == "restart" else ""  # its count of tries
     start = f"""set -e
 systemctl enable --quiet {unit}
-systemctl is-active --quiet {unit} || systemctl reset-failed {unit} 2>/dev/null || true
-timeout 300 systemctl {verb} {unit} || {{ journalctl -u {unit} -n 20 --no-pager -o cat >&2; exit 1; }}"""
+{forget}timeout 300 systemctl {verb} {unit} || {{ journalctl -u {unit} -n 20 --no-pager -o cat >&2; exit 1; }}"""
     remember = f"""cd {base} && ln -sfn "$(readlink current)" .good.new && mv -fT .good.new good"""
     return [
         Run(start, timeout=330, what=f"{verb} {unit}"),
