@@ -7,8 +7,8 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
-from urllib.parse import urlsplit
 
+from fleet.mirrors import pip_environment
 from fleet.resource import Change, Job, Observation, Run, Step
 from fleet.resources import scripts
 from fleet.secret import Secret
@@ -17,15 +17,6 @@ from fleet.target import Manifest
 
 #: How weights.py writes its stamp, asked of coreutils: bytes, modified, changed, inode, name; sorted by bytes.
 _STAMP: Final = "find . -path ./.fleet -prune -o -type f -exec stat -c '%s %.9Y %.9Z %i %n' {} + | sort"
-
-
-def pip_variables(index: str) -> dict[str, str]:
-    """What pip is told of its index; one without TLS has to be called trusted, what comes is held to hashes anyway."""
-    if not index:
-        return {}
-    url = urlsplit(index)
-    plain = {"PIP_TRUSTED_HOST": url.hostname} if url.scheme == "http" and url.hostname else {}
-    return {"PIP_INDEX_URL": index, **plain}
 
 
 @dataclass(frozen=True)
@@ -38,7 +29,7 @@ class Reach:
 
     def files(self, **more: str | Secret | None) -> dict[str, str | Secret]:
         """``env`` (in Docker's form, for root only) and ``ca.pem``, for a job."""
-        values = {**self.proxies, **pip_variables(self.pip)}
+        values = {**self.proxies, **pip_environment(self.pip)}
         lines = [f"{name}={value}" for name, value in values.items()]
         lines += [f"{n}={v.reveal() if isinstance(v, Secret) else v}" for n, v in more.items() if v]
         return {"env": Secret("".join(f"{line}\n" for line in lines)), "ca.pem": self.ca}
