@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from fleet.errors import Findings, FleetError, InputError, SettingsError
 from fleet.secret import Secret
+from fleet.settings import arguments
 from fleet.settings.schema import RESERVED, HostSettings
 
 
@@ -66,6 +67,9 @@ def settings_of(host: VariableSource) -> tuple[HostSettings, list[str]]:
         errors.extend(_finding(host, dict(item)) for item in error.errors())
     if settings is not None:
         errors.extend(_clashes(host, settings))
+        wrong, said = _arguments(host, settings)
+        errors.extend(wrong)
+        warnings.extend(said)
     if errors:
         raise errors[0] if len(errors) == 1 else Findings(errors)
     return cast("HostSettings", settings), warnings
@@ -188,6 +192,22 @@ def _clashes(host: VariableSource, settings: HostSettings) -> list[InputError]:
                 errors.append(SettingsError(words, where=where, hint="give one of them another"))
             owner.setdefault(claim, instance.name)
     return errors
+
+
+def _arguments(host: VariableSource, settings: HostSettings) -> tuple[list[InputError], list[str]]:
+    """What vLLM would say to each instance's arguments: errors, and warnings."""
+    errors: list[InputError] = []
+    warnings: list[str] = []
+    for index, instance in enumerate(settings.instances):
+        for key, name, words, hint in arguments.findings(settings.image.vllm or "", instance):
+            base = f"vllm_{key}"
+            given = host.origin("instances", index, key, name) or (host.origin(base, name) if name else None)
+            where = str(given or _nearest_origin(host, ("instances", index)) or host.name)
+            if hint:
+                errors.append(SettingsError(words, where=where, hint=hint))
+            else:
+                warnings.append(f"{where}: {words}")
+    return errors, warnings
 
 
 def _distance(a: str, b: str) -> int:
