@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleet.errors import Findings, InventoryError
@@ -26,6 +26,7 @@ LITERAL = st.recursive(
 ).map(repr)
 
 
+@settings(deadline=None)  # the first example imports Ansible
 @given(st.one_of(LITERAL, st.text(max_size=12), st.from_regex(r"[-+0-9._exjlLTFN]{1,6}", fullmatch=True)))
 def test_a_value_is_what_ansible_makes_of_it(text: str) -> None:
     plugin = pytest.importorskip("ansible.plugins.inventory.ini").InventoryModule()

@@ -58,7 +58,7 @@ def there() -> Any:
     return inventory
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 @given(PATTERN, st.none() | PATTERN)
 def test_patterns_match_what_ansible_s_match(here: Inventory, there: Any, pattern: str, limit: str | None) -> None:
     if limit is not None and "@" in limit:
@@ -79,6 +79,7 @@ def test_patterns_match_what_ansible_s_match(here: Inventory, there: Any, patter
         assert here.names(pattern, limit) == expected
 
 
+@settings(deadline=None)
 @given(st.text("ab1:[],.!&~ *", max_size=12))
 def test_patterns_are_split_as_ansible_splits_them(text: str) -> None:
     theirs = pytest.importorskip("ansible.inventory.manager").split_host_pattern

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleet.errors import InventoryError
@@ -48,6 +48,7 @@ def test_a_range_never_fills_the_memory(pattern: str) -> None:
         expand(pattern)
 
 
+@settings(deadline=None)  # the first example imports Ansible
 @given(NAME)
 def test_names_are_expanded_as_ansible_expands_them(pattern: str) -> None:
     theirs = ansible_s("ansible.plugins.inventory", "BaseInventoryPlugin")()
@@ -60,6 +61,7 @@ def test_names_are_expanded_as_ansible_expands_them(pattern: str) -> None:
         assert expand(pattern) == expected
 
 
+@settings(deadline=None)
 @given(st.one_of(NAME, st.from_regex(r"[0-9a-f:.\[\]]{1,20}", fullmatch=True)))
 def test_addresses_are_recognized_as_ansible_recognizes_them(text: str) -> None:
     try:
