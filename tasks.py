@@ -13,6 +13,7 @@ from invoke.exceptions import Exit
 from fleet import lock as host_lock
 from fleet import plan as plans
 from fleet import report, views
+from fleet.cli import check, lab
 from fleet.cli.program import confirm, verb
 from fleet.cli.session import Options, Session, login_of, open_inventory, open_session
 from fleet.errors import FleetError
@@ -329,3 +330,5 @@ _lock.add_task(lock_status, name="status", default=True)
 _lock.add_task(lock_acquire, name="acquire")
 _lock.add_task(lock_release, name="release")
 namespace.add_collection(_lock)
+namespace.add_collection(lab.collection)
+namespace.add_collection(check.collection)

@@ -14,6 +14,7 @@ import requests
 
 from fleet import lockfiles, registry, web
 from fleet.errors import LookupFailed
+from fleet.mirrors import mirrors_of
 from fleet.settings import HostSettings, Instance
 from fleet.survey import Lookups
 from fleet.target import Manifest
@@ -76,7 +77,7 @@ def _session(told: HostSettings, ca: str) -> requests.Session:
 
 def _image(told: HostSettings, ca: str) -> registry.Found:
     image = told.image
-    names = registry.candidates(image.ref, told.mirrors.registries, image.fallbacks)
+    names = registry.candidates(image.ref, mirrors_of(told).registries, image.fallbacks)
     return registry.look_up(image.ref, names, session=_session(told, ca), login=image.login)
 
 

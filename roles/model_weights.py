@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from fleet.mirrors import mirrors_of
 from fleet.resource import Problem, Resource
 from fleet.resources import Reach, Tools, Weights
 from fleet.target import TEMPLATES, Target
@@ -62,4 +63,4 @@ def reach(target: Target) -> Reach:
     proxies = {name: address for name, address in said.items() if address}
     if proxies:
         proxies["no_proxy"] = ",".join(proxy.no_proxy)
-    return Reach(proxies, target.settings.mirrors.pip or "", target.ca)
+    return Reach(proxies, mirrors_of(target.settings).pip, target.ca)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from fleet import registry
+from fleet.mirrors import mirrors_of
 from fleet.resource import Problem, Resource
 from fleet.resources import DerivedImage, Image
 from fleet.target import TEMPLATES, Target
@@ -55,14 +56,14 @@ def image_name(target: Target) -> str:
 
 def pulled_image(target: Target) -> Image | None:
     """The image as it is pulled, or None while its digest isn't known."""
-    image, mirrors = target.settings.image, target.settings.mirrors
+    image = target.settings.image
     if not target.image_digest:
         return None
     login = image.login
     return Image(
         image.ref,
         target.image_digest,
-        registry.candidates(image.ref, mirrors.registries, image.fallbacks),
+        registry.candidates(image.ref, mirrors_of(target.settings).registries, image.fallbacks),
         target.image_sizes.get(image.ref, 0),
         (registry.parse(image.ref).registry, login.username, login.password) if login else None,
     )
@@ -79,7 +80,7 @@ def derived_image(target: Target, pulled: Image) -> DerivedImage | None:
 
 def _arguments(target: Target) -> Sequence[str]:
     """What a build is told of the way to the packages; none of it stays in the image."""
-    proxy, pip = target.settings.proxy, target.settings.mirrors.pip
+    proxy, pip = target.settings.proxy, mirrors_of(target.settings).pip
     said = {
         "PIP_INDEX_URL": pip,
         "http_proxy": proxy.http,

@@ -45,9 +45,13 @@ def sources(given: Sequence[str]) -> list[Path]:
 
 
 def lock_directory(options: Options) -> Path:
-    """Where images.lock and models.lock lie: beside the first source of the inventory."""
+    """Where images.lock and models.lock lie: beside the first source of the inventory.
+
+    Several inventories in one directory keep theirs apart by a directory of their own, ``lab.lock/`` for lab.yml.
+    """
     first = sources(options.inventory)[0]
-    return first if first.is_dir() else first.parent
+    own = first.with_suffix(".lock")
+    return own if own.is_dir() else first if first.is_dir() else first.parent
 
 
 def open_inventory(options: Options) -> tuple[Inventory, list[Host]]:
@@ -141,7 +145,7 @@ def open_session(
     Raises:
         InputError: what is wrong, with file and line; no host was touched.
     """
-    inventory, hosts = open_inventory(options)
+    _, hosts = open_inventory(options)
     settings, warnings = all_settings(hosts)
     for words in warnings:
         report.warn(words)

@@ -11,6 +11,17 @@ from fleet.errors import InventoryError
 from fleet.inventory.values import Origin
 from fleet.secret import Secret
 
+#: Variables that hold a password, also where it stands in clear.
+PASSWORDS = frozenset(
+    {
+        "ansible_password",
+        "ansible_ssh_pass",
+        "ansible_ssh_password",
+        "ansible_become_password",
+        "ansible_become_pass",
+        "ansible_sudo_pass",
+    }
+)
 _YES, _NO = ("yes", "on", "1", "true", "y", "t"), ("no", "off", "0", "false", "n", "f")
 
 

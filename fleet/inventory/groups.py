@@ -126,7 +126,11 @@ class Graph:
         below.parents.append(above)
 
     def set_variables(self, member: Member, values: Mapping[str, object], place: Place) -> None:
-        """Adds variables to a group or host. A group's ``ansible_group_priority`` orders it and is no variable."""
+        """Adds variables to a group or host. A group's ``ansible_group_priority`` orders it and is no variable.
+
+        What is set for a host that is called like a group goes to the group, as in Ansible.
+        """
+        member = self.groups.get(member.name, member)
         if isinstance(member, Group):
             if "ansible_group_priority" in values:
                 member.priority = _priority(values["ansible_group_priority"], member.name)

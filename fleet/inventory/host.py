@@ -8,9 +8,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from fleet.errors import InventoryError
-from fleet.inventory.connection import Connection, connection_of
+from fleet.inventory.connection import PASSWORDS, Connection, connection_of
 from fleet.inventory.groups import Layer
-from fleet.inventory.values import Origin
+from fleet.inventory.values import Origin, secreted
 
 if TYPE_CHECKING:
     from fleet.templates import References
@@ -31,7 +31,7 @@ class Host:
         return variable in self.variables
 
     def resolve(self, variable: str) -> object:
-        """The value of ``variable``, references in it resolved, text out of a vault as Secret.
+        """The value of ``variable``, references in it resolved; passwords, and what was in a vault, as Secret.
 
         Raises InventoryError where it isn't set, TemplateError where a reference fails, VaultError.
         """
@@ -53,7 +53,9 @@ class Host:
         """The variables for expressions. Jinja2 is imported here: lists and graphs go without."""
         from fleet.templates import References
 
-        return References(self.variables, self.given, lambda name, *path: self.origin(name, *path) or self.name)
+        passwords = {name: secreted(self.variables[name]) for name in PASSWORDS & self.variables.keys()}
+        raw = {**self.variables, **passwords} if passwords else self.variables
+        return References(raw, self.given, lambda name, *path: self.origin(name, *path) or self.name)
 
     def connection(self) -> Connection:
         """How to reach this host. Raises InventoryError for a value of the wrong kind, TemplateError, VaultError."""

@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from fleet.errors import InventoryError
 from fleet.inventory.files import Content
 from fleet.inventory.groups import UNGROUPED, Graph
+from fleet.inventory.problems import Problems
 from fleet.inventory.ranges import expand
-from fleet.inventory.values import At, Line, secreted
+from fleet.inventory.values import Line, Unsafe, secreted
 
 _SECTION = re.compile(r"\[([^:\]\s]+)(?::(\w+))?\]\s*(?:\#.*)?")
 _WORD = re.compile(r"[A-Za-z_][\w.-]*")
@@ -25,15 +26,17 @@ _NAME = re.compile(r"([^:\]\s]+)\s*(?:\#.*)?")
 
 
 def read_ini(content: Content, graph: Graph) -> None:
-    """Adds all that ``content`` says to ``graph``. Raises InventoryError with file, line and the line's text."""
-    reader = _Reader(content, graph)
+    """Adds all that ``content`` says to ``graph``. Raises InventoryError, or Findings, with file and line."""
+    reader, problems = _Reader(content, graph), Problems()
     for number, text in enumerate(_lines(content), start=1):
         line = text.strip()
         if line and line[0] not in "#;":
             place = Line(content.path, number, "" if content.encrypted else text)
-            with At(place):
+            with problems.at(place):
                 reader.line(line, place)
-    reader.finish()
+    for pending in reader.pending.values():
+        problems.keep(InventoryError(pending.message, where=str(pending.place.origin()), hint="declare it: [name]"))
+    problems.check()
 
 
 @dataclass
@@ -49,7 +52,7 @@ class _Reader:
     def __init__(self, content: Content, graph: Graph) -> None:
         self._graph = graph
         self._encrypted = content.encrypted
-        self._pending: dict[str, _Pending] = {}
+        self.pending: dict[str, _Pending] = {}
         self._group, self._state = UNGROUPED, "hosts"
 
     def line(self, line: str, place: Line) -> None:
@@ -70,11 +73,6 @@ class _Reader:
         else:
             self._child(line, place)
 
-    def finish(self) -> None:
-        """Raises InventoryError for the first group that was named and never declared."""
-        for pending in self._pending.values():
-            raise InventoryError(pending.message, where=str(pending.place.origin()), hint="declare it: [name]")
-
     def _begin(self, group: str, state: str, place: Line) -> None:
         if state not in ("hosts", "children", "vars"):
             raise InventoryError(f"[{group}:{state}]: a section is [group], [group:vars] or [group:children]")
@@ -82,14 +80,14 @@ class _Reader:
         if group not in self._graph.groups:
             if state == "vars":
                 message = f"[{group}:vars] names a group that isn't declared"
-                self._pending.setdefault(group, _Pending(place, message))
+                self.pending.setdefault(group, _Pending(place, message))
             self._graph.add_group(group)
         if state != "vars":
             self._declared(group)
 
     def _declared(self, group: str) -> None:
         """Makes ``group`` the child of those that named it before it was declared."""
-        pending = self._pending.pop(group, None)
+        pending = self.pending.pop(group, None)
         for parent in pending.parents if pending else ():
             self._graph.add_child(parent, group)
 
@@ -102,7 +100,7 @@ class _Reader:
             self._graph.add_child(self._group, child)
             return
         message = f"[{self._group}:children] names {child!r}, which isn't declared"
-        self._pending.setdefault(child, _Pending(place, message)).parents.append(self._group)
+        self.pending.setdefault(child, _Pending(place, message)).parents.append(self._group)
 
     def _hosts(self, line: str, place: Line) -> None:
         try:
@@ -152,7 +150,7 @@ def _plain(value: object) -> object:
     if value is ...:
         return "..."
     if isinstance(value, bytes):
-        return value.decode("utf-8", "surrogateescape")
+        return Unsafe(value.decode("utf-8", "replace"))
     return str(value) if isinstance(value, complex) else value
 
 

@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
-from fleet.errors import Findings, InputError, UsageError
+from fleet.errors import UsageError
 from fleet.inventory.groups import ALL, LOCALHOST, Graph, Group, HostEntry, Layer
 from fleet.inventory.host import Host
+from fleet.inventory.passwords import read_passwords
 from fleet.inventory.patterns import Matcher, limit_patterns, split
+from fleet.inventory.problems import Problems
 from fleet.inventory.ranges import is_address
 from fleet.inventory.sources import read_source
 from fleet.inventory.values import Line
@@ -19,7 +21,7 @@ from fleet.inventory.vault import Vault, VaultPasswords
 
 #: Names that Ansible keeps for itself: whatever an inventory says of them, no host has them as variables.
 #: Source: ``INTERNAL_STATIC_VARS`` in ansible/constants.py of ansible-core 2.19.
-RESERVED = frozenset(
+KEPT_BY_ANSIBLE = frozenset(
     """
     ansible_async_path ansible_collection_name ansible_config_file ansible_dependent_role_names ansible_diff_mode
     ansible_facts ansible_forks ansible_inventory_sources ansible_limit ansible_play_batch ansible_play_hosts
@@ -40,36 +42,38 @@ def load(
     working directory for ``ansible-inventory`` too. Raises InventoryError, VaultError, or Findings for several.
     """
     warnings: list[str] = []
-    graph, vault = Graph(), Vault(tuple(passwords or ()))
-    errors: list[InputError] = []
+    graph, vault = Graph(), Vault(tuple(read_passwords() if passwords is None else passwords))
+    problems = Problems()
     names = [str(Path(os.path.expandvars(source)).expanduser()) for source in sources]
     for source in names:
-        try:
+        with problems.at(Line(source)):
             read_source(source, graph, vault, warnings.append)
-        except Findings as found:
-            errors += found.errors
-        except InputError as error:
-            errors.append(error)
-    if errors:
-        raise errors[0] if len(errors) == 1 else Findings(errors)
+    problems.check()
     warnings += graph.settle()
     return Inventory(graph, vault, _directories(names), Path(playbook_dir), warnings)
 
 
 class Inventory:
-    """Hosts and groups, settled. ``warnings`` grows while hosts are read."""
+    """Hosts and groups, settled. ``warnings`` grows while hosts are read.
+
+    ``directories`` are those in which files of variables may lie, the lowest first.
+    """
 
     def __init__(
         self, graph: Graph, vault: Vault, directories: Sequence[Path], playbook_dir: Path, warnings: list[str]
     ) -> None:
         self._graph = graph
-        self._directories = directories
+        self.directories = (*directories, playbook_dir)
         self._playbook_dir = playbook_dir
         self.warnings = warnings
-        self._matcher = Matcher(graph, warnings.append)
         self.files = VariableFiles(vault, warnings.append)
         self._hosts: dict[str, Host] = {}
         self._group_layers: dict[frozenset[Group], tuple[tuple[Layer, ...], dict[str, object]]] = {}
+
+    @property
+    def directory(self) -> Path:
+        """The first source's directory: what belongs to an inventory (lock files) lies there."""
+        return self.directories[0]
 
     @property
     def groups(self) -> Mapping[str, Group]:
@@ -78,10 +82,11 @@ class Inventory:
 
     def names(self, pattern: str = ALL, limit: str | None = None) -> list[str]:
         """The names of the hosts that match, in Ansible's order; [] where nothing does. Raises UsageError."""
-        names = self._matcher.names(split(pattern))
+        matcher = Matcher(self._graph, self.warnings.append)
+        names = matcher.names(split(pattern))
         if limit is None:
             return names
-        within = set(self._matcher.names(limit_patterns(limit)))
+        within = set(matcher.names(limit_patterns(limit)))
         return [name for name in names if name in within]
 
     def host(self, name: str) -> Host:
@@ -103,7 +108,7 @@ class Inventory:
         merged = dict(variables)
         for layer in own:
             merged.update(layer.values)
-        for name in RESERVED & merged.keys():
+        for name in KEPT_BY_ANSIBLE & merged.keys():
             del merged[name]
         group_names = tuple(sorted(group.name for group in groups if group.name != ALL))
         return Host(entry.name, group_names, merged, (*layers, *own), self._given(entry, group_names))
@@ -133,7 +138,7 @@ class Inventory:
 
     def _of_files(self, read: Callable[[Path], Iterable[Layer]]) -> Iterator[Layer]:
         """What ``read`` finds beside each source, then beside the playbook."""
-        for directory in (*self._directories, self._playbook_dir):
+        for directory in self.directories:
             yield from read(directory)
 
     def _given(self, entry: HostEntry, group_names: tuple[str, ...]) -> Mapping[str, object]:

@@ -62,18 +62,18 @@ class Matcher:
         removed: list[str] = []
         for pattern in filter(None, patterns):
             (removed if pattern[0] == "!" else kept if pattern[0] == "&" else plain).append(pattern)
-        found = dict.fromkeys(name for pattern in plain or [ALL] for name in self._matching(pattern))
-        for pattern in kept + removed:
-            if pattern in self._graph.hosts:  # a host whose name begins so: Ansible takes the name for what it is
+        found: dict[str, None] = {}
+        for pattern in [*(plain or [ALL]), *kept, *removed]:
+            if pattern in self._graph.hosts:  # before anything else, even where its name begins with '!'
                 found[pattern] = None
-                continue
-            those = set(self._matching(pattern[1:]))
-            found = {name: None for name in found if (name in those) == (pattern[0] == "&")}
+            elif pattern[0] not in "&!":
+                found.update(dict.fromkeys(self._matching(pattern)))
+            else:
+                those = set(self._matching(pattern[1:]))
+                found = {name: None for name in found if (name in those) == (pattern[0] == "&")}
         return list(found)
 
     def _matching(self, pattern: str) -> Sequence[str]:
-        if pattern in self._graph.hosts:
-            return [pattern]
         if not pattern:
             raise UsageError("'&' and '!' in a pattern need a name after them")
         expression, subscript = pattern, None

@@ -13,7 +13,8 @@ from fleet.errors import InventoryError
 from fleet.inventory.documents import from_json
 from fleet.inventory.files import MAX_BYTES, reason, shown
 from fleet.inventory.groups import Graph
-from fleet.inventory.values import At, Line
+from fleet.inventory.problems import Problems
+from fleet.inventory.values import Line
 from fleet.inventory.vault import Vault
 
 #: Seconds that one run of a script may take.
@@ -26,21 +27,23 @@ class NotScript(InventoryError):
 
 def read_script(path: Path, graph: Graph, vault: Vault, warn: Callable[[str], None]) -> None:
     """Adds what the script says to ``graph``. Raises InventoryError where it fails or says something else."""
-    place = Line(f"{shown(path)} --list")
-    with At(place):
+    place, problems = Line(f"{shown(path)} --list"), Problems()
+    with problems.at(place):
         groups = _answer(path, ["--list"], vault)
-        meta = _mapping(groups.pop("_meta", {}), "_meta")
+        hostvars = None
+        if "_meta" in groups:
+            hostvars = _mapping(_mapping(groups.pop("_meta"), "_meta").get("hostvars"), "_meta.hostvars")
+        else:
+            warn(f"{shown(path)}: no _meta.hostvars in its answer, so it is run once more for each host")
         hosts: dict[str, None] = {}
         for name, data in groups.items():
             _group(name, data, graph, place, hosts)
-    if "hostvars" not in meta:
-        warn(f"{shown(path)}: no _meta.hostvars in its answer, so it is run once more for each host")
-    hostvars = _mapping(meta["hostvars"], "_meta.hostvars") if "hostvars" in meta else None
-    for host in hosts:
-        where = place if hostvars is not None else Line(f"{shown(path)} --host {host}")
-        with At(where):
-            variables = _answer(path, ["--host", host], vault) if hostvars is None else hostvars.get(host, {})
-            graph.set_variables(graph.hosts[host], _mapping(variables, f"the variables of {host!r}"), where)
+        for host in hosts:
+            where = place if hostvars is not None else Line(f"{shown(path)} --host {host}")
+            with problems.at(where):
+                variables = _answer(path, ["--host", host], vault) if hostvars is None else hostvars.get(host, {})
+                graph.set_variables(graph.hosts[host], _mapping(variables, f"the variables of {host!r}"), where)
+    problems.check()
 
 
 def _group(name: str, data: object, graph: Graph, place: Line, hosts: dict[str, None]) -> None:

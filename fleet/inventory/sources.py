@@ -11,11 +11,12 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from fleet.errors import Findings, InputError, InventoryError, VaultError
+from fleet.errors import InputError, InventoryError, VaultError
 from fleet.inventory.documents import Document
 from fleet.inventory.files import Content, names_in, read, shown
 from fleet.inventory.groups import UNGROUPED, Graph
 from fleet.inventory.ini import read_ini
+from fleet.inventory.problems import Problems
 from fleet.inventory.ranges import split_port
 from fleet.inventory.script import NotScript, read_script
 from fleet.inventory.toml_source import read_toml
@@ -44,16 +45,16 @@ def read_source(source: str, graph: Graph, vault: Vault, warn: _Warn) -> None:
         raise InventoryError(
             "no such inventory source", where=shown(source), hint="check --inventory and FLEET_INVENTORY"
         )
-    errors: list[InputError] = []
-    for file in _files(path, ()):
-        try:
+    files = list(_files(path, ()))
+    if not files:
+        raise InventoryError(
+            "no inventory in this directory", where=shown(source), hint="it holds only what Ansible skips"
+        )
+    problems = Problems()
+    for file in files:
+        with problems.at(Line(shown(file))):
             _read_file(file, graph, vault, warn)
-        except InputError as error:
-            errors.append(error)
-    if len(errors) == 1:
-        raise errors[0]
-    if errors:
-        raise Findings(errors)
+    problems.check()
 
 
 def _files(path: Path, above: tuple[Path, ...]) -> Iterator[Path]:

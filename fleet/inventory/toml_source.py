@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
 
 from fleet.errors import InventoryError
 from fleet.inventory.files import Content
 from fleet.inventory.groups import Graph
+from fleet.inventory.problems import Problems
 from fleet.inventory.ranges import expand
-from fleet.inventory.values import At, Line, secreted
+from fleet.inventory.values import Line, secreted
 
 
 def read_toml(content: Content, graph: Graph, warn: Callable[[str], None]) -> None:
-    """Adds all that ``content`` says to ``graph``. Raises InventoryError; Python 3.10 can't read TOML."""
-    with At(Line(content.path)):
-        try:
-            toml = import_module("tomllib")  # by name: Python 3.10 has none
-        except ImportError:
-            raise InventoryError("TOML can only be read by Python 3.11 and newer", hint="write it as YAML") from None
+    """Adds all that ``content`` says to ``graph``. Raises InventoryError."""
+    problems = Problems()
+    with problems.at(Line(content.path)):
+        toml = import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
         try:
             data: dict[str, object] = toml.loads(content.text)
         except (ValueError, RecursionError) as error:
@@ -27,6 +27,7 @@ def read_toml(content: Content, graph: Graph, warn: Callable[[str], None]) -> No
             raise InventoryError("an inventory in TOML is a table of groups", hint="[web.hosts]")
         for name, group in data.items():
             _group(name, group, graph, content, warn)
+    problems.check()
 
 
 def _group(name: str, data: object, graph: Graph, content: Content, warn: Callable[[str], None]) -> None:

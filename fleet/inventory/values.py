@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from fleet.errors import InventoryError
 from fleet.secret import Secret
 
 
@@ -55,22 +54,6 @@ class Line:
         return Origin(
             self.path, self.line, max(column, len(self.text) - len(self.text.lstrip())) + 1, self.text.strip()
         )
-
-
-class At:
-    """Adds the place to an inventory error that is raised inside the ``with`` and doesn't know its own."""
-
-    __slots__ = ("_path", "_place")
-
-    def __init__(self, place: Place, *path: object) -> None:
-        self._place, self._path = place, path
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if isinstance(error, InventoryError) and not error.where:
-            error.where = str(self._place.origin(*self._path))
 
 
 class Unsafe(str):
@@ -132,8 +115,10 @@ def ansible_json(value: object, *, masked: bool = False) -> Any:
         return value.isoformat()
     if isinstance(value, Mapping):
         return {_json_key(key): ansible_json(item, masked=masked) for key, item in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
+    if isinstance(value, (list, tuple)):
         return [ansible_json(item, masked=masked) for item in value]
+    if isinstance(value, (set, frozenset)):
+        return sorted((ansible_json(item, masked=masked) for item in value), key=str)
     return value
 
 

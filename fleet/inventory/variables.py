@@ -34,6 +34,16 @@ class VariableFiles:
         """What ``directory``/host_vars says of the host ``name``. Raises InventoryError, VaultError."""
         return self._of(directory / "host_vars", name, f"host {name}")
 
+    def names(self, directory: Path) -> Iterator[tuple[Path, str]]:
+        """What lies in a group_vars or host_vars directory, with the name of the group or host that it would be for."""
+        for name in sorted(self._listed(directory)):
+            path = directory / name
+            if not name.startswith(".") and not name.endswith("~"):
+                if path.is_dir():
+                    yield path, name
+                elif path.suffix in _EXTENSIONS[1:]:
+                    yield path, path.stem
+
     def _of(self, directory: Path, name: str, owner: str) -> tuple[Layer, ...]:
         key = (directory, name)
         if key not in self._layers:
@@ -56,15 +66,18 @@ class VariableFiles:
 
     def _mentions(self, directory: Path, name: str) -> bool:
         """Whether a file there may be about ``name``; most aren't, and asking the disk each time is slow."""
+        entries = self._listed(directory)
+        if "/" in name or name in (".", ".."):
+            return bool(entries)
+        return any(f"{name}{extension}" in entries for extension in _EXTENSIONS)
+
+    def _listed(self, directory: Path) -> frozenset[str]:
         if directory not in self._entries:
             try:
                 self._entries[directory] = frozenset(names_in(directory))
             except InventoryError:  # there is none, or it is a file
                 self._entries[directory] = frozenset()
-        entries = self._entries[directory]
-        if "/" in name or name in (".", ".."):
-            return bool(entries)
-        return any(f"{name}{extension}" in entries for extension in _EXTENSIONS)
+        return self._entries[directory]
 
     def _layer(self, path: Path, owner: str) -> Layer:
         if path not in self._documents:

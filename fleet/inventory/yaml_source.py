@@ -7,16 +7,16 @@ from collections.abc import Callable, Mapping
 from fleet.errors import InventoryError
 from fleet.inventory.documents import Document
 from fleet.inventory.groups import Graph, Group
+from fleet.inventory.problems import Problems
 from fleet.inventory.ranges import expand
-from fleet.inventory.values import At
 
 _SECTIONS = ("vars", "children", "hosts")
 
 
 def read_yaml(document: Document, graph: Graph, warn: Callable[[str], None]) -> None:
-    """Adds all that ``document`` says to ``graph``. Raises InventoryError with file, line and column."""
-    with At(document.at()):
-        top = document.value
+    """Adds all that ``document`` says to ``graph``. Raises InventoryError, or Findings, with file, line and column."""
+    problems, top = Problems(), document.value
+    with problems.at(document.at()):
         if not isinstance(top, Mapping) or not top:
             raise InventoryError(
                 f"an inventory in YAML is a mapping of groups, and this is {_kind(top)}", hint="begin with `all:`"
@@ -26,25 +26,27 @@ def read_yaml(document: Document, graph: Graph, warn: Callable[[str], None]) -> 
                 f"this configures Ansible's inventory plugin {plugin!r}, which only Ansible can run",
                 hint="give a script that runs `ansible-inventory -i FILE --list` as the inventory",
             )
-    reader = _Reader(document, graph, warn)
-    for name, data in top.items():
-        reader.group(name, data, (name,))
+        reader = _Reader(document, graph, warn, problems)
+        for name, data in top.items():
+            reader.group(name, data, (name,))
+    problems.check()
 
 
 class _Reader:
-    def __init__(self, document: Document, graph: Graph, warn: Callable[[str], None]) -> None:
+    def __init__(self, document: Document, graph: Graph, warn: Callable[[str], None], problems: Problems) -> None:
         self._document = document
         self._graph = graph
         self._warn = warn
+        self._problems = problems
 
     def group(self, name: object, data: object, path: tuple[object, ...]) -> None:
         if data is not None and not isinstance(data, Mapping):
             self._skip(path, f"{name!r}: a group is a mapping, not {_kind(data)}")
             return
-        with At(self._document.at(*path)):
+        with self._problems.at(self._document.at(*path)):
             group = self._graph.add_group(name)
-        for key, value in (data or {}).items():
-            self._section(group, key, value, (*path, key))
+            for key, value in (data or {}).items():
+                self._section(group, key, value, (*path, key))
 
     def _section(self, group: Group, key: object, value: object, path: tuple[object, ...]) -> None:
         if key in _SECTIONS and isinstance(value, str):
@@ -54,7 +56,7 @@ class _Reader:
         if key not in _SECTIONS:
             self._skip(path, f"{key!r} of group {group.name!r}: only {', '.join(_SECTIONS)} belong there")
             return
-        with At(self._document.at(*path)):
+        with self._problems.at(self._document.at(*path)):
             if not isinstance(value, Mapping):
                 raise InventoryError(
                     f"{key!r} of group {group.name!r} must be a mapping, not {_kind(value)}",
@@ -62,15 +64,15 @@ class _Reader:
                 )
             if key == "vars":
                 self._graph.set_variables(group, self._document.variables(value), self._document.at(*path))
-        if key == "children":
-            for child, data in value.items():
-                self.group(child, data, (*path, child))
-                with At(self._document.at(*path, child)):
-                    self._graph.add_child(group.name, child)
-        elif key == "hosts":
-            for pattern, variables in value.items():
-                with At(self._document.at(*path, pattern)):
-                    self._hosts(group, pattern, variables or {}, (*path, pattern))
+            elif key == "children":
+                for child, data in value.items():
+                    self.group(child, data, (*path, child))
+                    with self._problems.at(self._document.at(*path, child)):
+                        self._graph.add_child(group.name, child)
+            elif key == "hosts":
+                for pattern, variables in value.items():
+                    with self._problems.at(self._document.at(*path, pattern)):
+                        self._hosts(group, pattern, variables or {}, (*path, pattern))
 
     def _hosts(self, group: Group, pattern: object, variables: object, path: tuple[object, ...]) -> None:
         if not isinstance(pattern, str):

@@ -12,8 +12,10 @@ from fleet.resources.json_keys import JsonKeys
 from fleet.resources.link import Link
 from fleet.resources.nvidia_module import NvidiaModule
 from fleet.resources.packages import Packages
+from fleet.resources.release import Current, Release
 from fleet.resources.repository import Repository
 from fleet.resources.service import Service
+from fleet.resources.serving import Removed, Serving
 from fleet.resources.sysctl import SysctlMinimums
 from fleet.resources.trusted_ca import TrustedCa
 from fleet.resources.weights import Reach, Tools, Weights
@@ -23,6 +25,7 @@ __all__ = [
     "RUNNING_CONTAINERS",
     "Absent",
     "CdiSpec",
+    "Current",
     "DerivedImage",
     "Directory",
     "DnfModule",
@@ -35,8 +38,11 @@ __all__ = [
     "NvidiaModule",
     "Packages",
     "Reach",
+    "Release",
+    "Removed",
     "Repository",
     "Service",
+    "Serving",
     "SysctlMinimums",
     "Tools",
     "TrustedCa",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from fleet.shell import PREAMBLE, quote
+from fleet.shell import quote
 
 _HERE: Final = Path(__file__).parent
 
@@ -19,4 +19,4 @@ def shell(name: str, /, *arguments: str, **variables: str | int) -> str:
     """A script of this directory, told its ``variables`` and positional ``arguments``."""
     told = "".join(f"{key}={quote(str(value))}\n" for key, value in variables.items())
     words = " ".join(map(quote, arguments))
-    return f"{PREAMBLE}\nset -eu\n{told}set -- {words}\n{text(name)}"
+    return f'export LC_ALL=C; umask 077; set -eu; cd "$JOB"\n{told}set -- {words}\n{text(name)}'

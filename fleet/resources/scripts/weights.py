@@ -77,7 +77,7 @@ def main(directory: Path, spec: dict[str, Any]) -> None:
     partial, revision = directory / f"partial-{short}", directory / f"rev-{short}"
     (partial / OURS).mkdir(parents=True, exist_ok=True)
     progress = Progress(sum(file.size for file in files))
-    adopt(directory, partial, files)
+    well = adopt(directory, partial, files)
     good: set[str] = set()
     check(partial, files, good, progress)
     for attempt in range(ROUNDS):
@@ -103,10 +103,16 @@ def main(directory: Path, spec: dict[str, Any]) -> None:
     progress.now("syncing", lambda: progress.total)
     finish(partial, files, spec)
     switch(directory, partial, revision, link=spec["link"])
+    for known in (revision, *(other for other in well if other != revision)):
+        write_stamp(known)  # links that came and went changed the change times of what they share
 
 
-def adopt(directory: Path, partial: Path, files: list[File]) -> None:
-    """Link what other revisions here (this one's own damaged copy among them) have of the same name or content."""
+def adopt(directory: Path, partial: Path, files: list[File]) -> list[Path]:
+    """Link what other revisions here (this one's own damaged copy among them) have of the same content.
+
+    Returns the revisions that are as they were when they were checked, and are so still.
+    """
+    well = []
     for other in sorted(directory.glob("rev-*")):
         try:
             rows = json.loads((other / OURS / "manifest.json").read_text())["files"]
@@ -119,8 +125,10 @@ def adopt(directory: Path, partial: Path, files: list[File]) -> None:
             if source and not target.exists() and source.is_file() and source.stat().st_size == file.size:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 os.link(source, target)
-        if stamp_holds:  # a link changes the change time: what was well before is well now
+        if stamp_holds:
             write_stamp(other)
+            well.append(other)
+    return well
 
 
 def check(partial: Path, files: list[File], good: set[str], progress: Progress) -> None:
