@@ -6,7 +6,7 @@ import pytest
 
 from fleet import facts
 from fleet.resource import KNOWN_AFTER_APPLY, Observation, Pending, Resource
-from fleet.resources import DOCKER, Absent, CdiSpec, File, JsonKeys, Packages, Repository, Service, TrustedCa
+from fleet.resources import DOCKER, Absent, CdiSpec, File, JsonKeys, Packages, Repository, Service
 from fleet.secret import Secret
 from fleet.settings import HostSettings
 from fleet.target import Target
@@ -221,20 +221,18 @@ def test_a_proxy_that_is_no_longer_told_is_taken_away() -> None:
     assert isinstance(wanted(target(*NEW))[f"absent:{container_runtime.PROXY}"], Absent)
 
 
-def test_the_mirrors_ca_is_trusted_by_the_host_and_by_docker_for_each_registry_of_the_image() -> None:
+def test_the_mirrors_ca_is_trusted_by_docker_for_each_registry_of_the_image() -> None:
     image = {"ref": "vllm/vllm-openai:v0.8.2", "cuda": "12.4", "fallbacks": ["reg.example:5000/vllm:v0.8.2"]}
     found = wanted(target(*NEW, ca="PEM", image=image, mirrors={"registries": {"docker.io": "hub.example/hub"}}))
     assert [id_.removeprefix("file:/etc/docker/certs.d/") for id_ in found if "certs.d" in id_] == [
         "hub.example/ca.crt", "docker.io/ca.crt", "reg.example:5000/ca.crt"
     ]  # fmt: skip
-    assert isinstance(next(iter(found.values())), TrustedCa)
-    assert not [id_ for id_ in wanted(target(*NEW)) if "certs.d" in id_ or id_.startswith("ca:")]
+    assert not [id_ for id_ in wanted(target(*NEW)) if "certs.d" in id_]
 
 
 @pytest.mark.parametrize(
     ("host", "said"),
     [
-        (target(system="os_id=nixos"), "error: neither apt nor dnf is here"),
         (target("runtime_package+=podman-docker 4.9", system=ROCKY), "error: `docker` is podman here"),
         (target(*NEW, "runtime_package+=docker-ce 5:28.3.3-1"), "error: more than one Docker is installed: docker-ce"),
         (target("docker=24.0.5||/var/snap/docker/common/var-lib-docker||"), "error: Docker comes from a snap"),
@@ -268,3 +266,4 @@ def test_a_host_that_can_be_prepared_has_no_problems(system: str, lines: tuple[s
 
 def test_on_an_unknown_system_nothing_is_wanted() -> None:
     assert wanted(target(system="os_id=nixos")) == {}
+    assert words(target(system="os_id=nixos")) == [], "the host's own role says so"
