@@ -114,6 +114,11 @@ class Checks:
             self._hosts.append(Place(name, host, target))
             self._instances.extend(Place(name, host, target, instance) for instance in told[name].instances)
 
+    def pytest_configure(self, config: pytest.Config) -> None:
+        """Tracebacks in the short form: the long one prints what a check was given, all of a host's settings."""
+        if config.getoption("tbstyle", "auto") == "auto":
+            config.option.tbstyle = "short"
+
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """A check that asks for ``instance`` runs for each instance, any other for each host."""
         if "place" in metafunc.fixturenames:

@@ -25,8 +25,6 @@ def pytest_configure(config: pytest.Config) -> None:
     pattern = config.getoption("--fleet", None)
     if not pattern:
         return
-    if config.option.tbstyle == "auto":
-        config.option.tbstyle = "short"  # the long form prints what a check was given: all of the host's settings
     try:
         options = Options(hosts=pattern, inventory=tuple(config.getoption("--inventory")))
         session = open_session(options, (), doing="verify", quiet=True)
