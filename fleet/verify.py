@@ -197,7 +197,6 @@ def verify(checks: Checks, *, junit: str = "", only: Iterable[str] = ()) -> Veri
         str(ROOT),
         "--import-mode=importlib",
         "-s",
-        "--tb=short",
         "-p",
         "no:terminal",
     ]

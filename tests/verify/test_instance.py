@@ -164,8 +164,9 @@ def test_image_digest(target: Target | FleetError, host: Host, instance: Instanc
 
 
 def _asked(target: Target | FleetError, host: Host, instance: Instance) -> Answers:
+    told = reached(target)
     inspected(host, instance)
-    return answers(reached(target), host, instance)
+    return answers(told, host, instance)
 
 
 def _one_token(answer: Answers) -> None:
