@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import os
 import time
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -183,26 +183,16 @@ def targets(
     return crew.each(told, see)
 
 
-def verify(checks: Checks, *, junit: str = "", only: Iterable[str] = ()) -> Verified:
-    """Run the suite in this process, silently; ``junit`` is a file to write for CI, ``only`` are pytest's ``-k`` words.
+def verify(checks: Checks, *, junit: str = "") -> Verified:
+    """Run the suite in this process, silently; ``junit`` is a file to write for CI.
 
     Raises:
         KeyboardInterrupt: Ctrl-C.
         FleetError: the suite itself is broken.
     """
-    words = [
-        "-c",
-        os.devnull,
-        "--rootdir",
-        str(ROOT),
-        "--import-mode=importlib",
-        "-s",
-        "-p",
-        "no:terminal",
-    ]
-    words += ["-p", "no:cacheprovider", "-W", "default", *(f"--junitxml={junit}" for _ in range(bool(junit)))]
-    words += [part for expression in only for part in ("-k", expression)]
-    code = pytest.main([*words, str(CHECKS)], plugins=[checks])
+    quiet = ["-c", os.devnull, "-s", "-p", "no:terminal", "-p", "no:cacheprovider", "-W", "default"]
+    where = ["--rootdir", str(ROOT), "--import-mode=importlib", str(CHECKS)]
+    code = pytest.main([*quiet, *([f"--junitxml={junit}"] if junit else []), *where], plugins=[checks])
     if code == pytest.ExitCode.INTERRUPTED:
         raise KeyboardInterrupt
     if code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED):
