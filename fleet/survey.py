@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -58,7 +59,7 @@ def gather(transport: Transport) -> Facts:
     """
     reply = transport.run(facts_module.SCRIPT, timeout=120)
     try:
-        return facts_module.read(reply.stdout)
+        return facts_module.read(reply.stdout, now=time.time())
     except ValueError as error:
         raise CommandFailed(
             str(error), command="(facts)", status=reply.status, stderr=reply.stderr[-1000:], where=transport.name,

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from fleet.facts.values import Container, Disk, Facts, Gpu, GpuProcess, Listener, PciGpu
 
 
-def read(answer: str) -> Facts:
-    """The facts in the script's answer.
+def read(answer: str, *, now: float | None = None) -> Facts:
+    """The facts in the script's answer; ``now`` is this machine's time when it came (none: no skew is known).
 
     Raises:
         ValueError: the answer isn't whole.
@@ -61,6 +61,10 @@ def read(answer: str) -> Facts:
         runtimes=_runtimes(docker[4].rstrip("|")),
         reboot_required=one.get("reboot_required") == "yes",
         unattended_upgrades=one.get("apt_upgrades") == "enabled",
+        root=one.get("uid", "0") == "0",
+        clock_skew=0 if now is None else _int(one.get("time")) - round(now),
+        container=one.get("container", ""),
+        driver_ours=one.get("driver_ours") == "yes",
         gpus=gpus,
         pci_gpus=tuple(found for row in many.get("pci", ()) if (found := _pci(row))),
         containers=tuple(Container(*row.split("|", 4)) for row in many.get("container", ()) if row.count("|") >= 4),

@@ -111,6 +111,10 @@ class Facts:
     runtimes: tuple[str, ...]
     reboot_required: bool
     unattended_upgrades: bool
+    root: bool = True
+    clock_skew: int = 0  #: seconds that the host's clock is ahead of ours
+    container: str = ""  #: what contains the host where it is itself a container (lxc, systemd-nspawn): not its kernel
+    driver_ours: bool = False  #: files of ours for the driver are there
     gpus: tuple[Gpu, ...] = ()
     pci_gpus: tuple[PciGpu, ...] = ()
     containers: tuple[Container, ...] = ()

@@ -1,8 +1,8 @@
 """A hub that speaks ModelScope's download protocol over a directory, with faults on demand.
 
 A program of its own: ``python -m fleet.lab.hub ROOT ADDRESS PORT``. ``ROOT/<owner>/<name>/…`` are the models.
-A fault is set by ``POST /_fault {"<owner>/<name>/<file>": {"cut": N} | {"corrupt": 1} | {"status": 503}, …, "rate": BYTES
-a second, "token": "…"}``; ``times`` says how often. ``GET /_log`` tells what was asked.
+``POST /_fault`` sets faults: ``{"<owner>/<name>/<file>": {"cut": N} | {"corrupt": 1} | {"status": 503}, …}`` with
+``times`` for how often, ``"rate": BYTES`` a second, ``"token": "…"``. ``GET /_log`` tells what was asked.
 """
 
 from __future__ import annotations

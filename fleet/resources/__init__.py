@@ -6,11 +6,13 @@ from fleet.resources.directory import Directory
 from fleet.resources.dnf_module import DnfModule
 from fleet.resources.file import File
 from fleet.resources.guard import DOCKER, RUNNING_CONTAINERS, Guard
+from fleet.resources.held import Held
 from fleet.resources.image import DerivedImage, Image
+from fleet.resources.ini_keys import IniKeys
 from fleet.resources.initramfs import Initramfs
 from fleet.resources.json_keys import JsonKeys
 from fleet.resources.link import Link
-from fleet.resources.nvidia_module import NvidiaModule
+from fleet.resources.nvidia_module import DRIVER, HOST, NvidiaModule
 from fleet.resources.packages import Packages
 from fleet.resources.release import Current, Release
 from fleet.resources.repository import Repository
@@ -22,6 +24,8 @@ from fleet.resources.weights import Reach, Tools, Weights
 
 __all__ = [
     "DOCKER",
+    "DRIVER",
+    "HOST",
     "RUNNING_CONTAINERS",
     "Absent",
     "CdiSpec",
@@ -31,7 +35,9 @@ __all__ = [
     "DnfModule",
     "File",
     "Guard",
+    "Held",
     "Image",
+    "IniKeys",
     "Initramfs",
     "JsonKeys",
     "Link",

@@ -40,7 +40,7 @@ busy() {{
   done
 }}
 lists() {{
-  if [ "$1" != anew ] && [ -n "$(find $stamp -mmin -10 2>/dev/null)" ] &&
+  if [ "${{1:-}}" != anew ] && [ -n "$(find $stamp -mmin -10 2>/dev/null)" ] &&
     [ -z "$(find /etc/apt/sources.list /etc/apt/sources.list.d /etc/apt/keyrings -newer $stamp 2>/dev/null)" ]
   then return 0; fi
   echo "progress: reading the package lists"; busy
@@ -66,11 +66,10 @@ def probe(names: Sequence[str]) -> str:
 
 def install(names: Sequence[str], *, hold: bool, may_remove: bool) -> str:
     """A job's script: finish what a killed dpkg left, read the lists, install, and hold."""
-    flags = "-y --no-install-recommends --allow-downgrades --allow-change-held-packages"
+    flags = "-y --no-install-recommends --allow-downgrades --allow-change-held-packages --ignore-hold"
     if not may_remove:
         flags += " --no-remove"
-    return f"""set -u
-{FUNCTIONS}busy
+    return f"""{FUNCTIONS}busy
 [ -z "$(dpkg --audit 2>/dev/null)" ] || {{ echo "progress: finishing what an earlier dpkg left"
   dpkg --force-confdef --force-confold --configure -a; told -f install {flags}; }}
 go() {{ busy; told install {flags} {words(*names)}; }}

@@ -27,15 +27,19 @@ def probe(names: Sequence[str]) -> str:
 
 
 def install(names: Sequence[str], *, hold: bool, may_remove: bool) -> str:
-    """A job's script: install (dnf itself waits for another dnf), and lock the versions."""
+    """A job's script: install (dnf itself waits for another dnf), and lock the versions.
+
+    A version that is asked for by name goes past the locks of an earlier one.
+    """
     plain = words(*(name.partition("=")[0] for name in names))
     wanted = words(*(name.replace("=", "-", 1) for name in names))
-    erasing = " --allowerasing" if may_remove else ""
-    unlock = f"dnf -q versionlock delete {plain} >/dev/null 2>&1 || :\n" if hold else ""
-    return f"""set -u
-echo "progress: installing {len(names)} packages by dnf"
-{unlock}dnf {OPTIONS} install{erasing} {wanted} || exit 1
-{f"dnf {OPTIONS} versionlock add {plain}" if hold else ":"}"""
+    flags = " --allowerasing" if may_remove else ""
+    if hold or any("=" in name for name in names):
+        flags += " --disableplugin=versionlock"
+    lock = f"dnf -q versionlock delete {plain} >/dev/null 2>&1\ndnf {OPTIONS} versionlock add {plain}" if hold else ":"
+    return f"""echo "progress: installing {len(names)} packages by dnf"
+dnf {OPTIONS} install{flags} {wanted} || exit 1
+{lock}"""
 
 
 def _pattern(name: str) -> str:

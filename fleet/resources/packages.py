@@ -44,11 +44,11 @@ class Packages:
 
     def diff(self, seen: Observation) -> Change | None:
         """Install what is missing, at another version or half installed; hold what isn't held."""
-        lines = [line for index, name in enumerate(self.names) for line in self._wrong(index, name, seen)]
-        if lines:
+        wrong = [lines for index, name in enumerate(self.names) if (lines := self._wrong(index, name, seen))]
+        if wrong:
             stops = self.guard.interrupts(seen) if self.guard else ()
-            count = f"{len(lines)} of {len(self.names)} package{'s' if len(self.names) > 1 else ''} to install"
-            return Change(self.id, "install", count, "\n".join(lines), stops)
+            count = f"{len(wrong)} of {len(self.names)} package{'s' if len(self.names) > 1 else ''} to install"
+            return Change(self.id, "install", count, "\n".join(line for lines in wrong for line in lines), stops)
         loose = self._loose(seen)
         if loose:
             return Change(self.id, "hold", f"not held: {', '.join(loose)}")

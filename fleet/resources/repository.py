@@ -71,10 +71,12 @@ class Repository:
         )
 
     def probe(self) -> str:
-        """The definition, the key's fingerprints, and which entries of others name the same address."""
+        """The definition, the fingerprints of a key file that all may read (apt does as _apt), others' entries."""
         return f"""d={quote(self.path)}; k={quote(self.key_path)}
 [ -f "$d" ] && printf 'definition=%s\\n' "$(base64 -w0 "$d")"
-[ -f "$k" ] && printf 'keys=%s\\n' "$({GPG} --with-colons --show-keys "$k" 2>/dev/null | {_PRIMARY} | tr '\\n' ' ')"
+if [ -f "$k" ] && [ "$(stat -c %a "$k")" = 644 ]; then
+  printf 'keys=%s\\n' "$({GPG} --with-colons --show-keys "$k" 2>/dev/null | {_PRIMARY} | tr '\\n' ' ')"
+fi
 printf 'others=%s\\n' "$({self._others()} | tr '\\n' ' ')\""""
 
     def diff(self, seen: Observation) -> Change | None:
@@ -85,7 +87,7 @@ printf 'others=%s\\n' "$({self._others()} | tr '\\n' ' ')\""""
             why.append("its definition differs" if found else "it isn't there")
         if seen.get("keys").split() != [self.fingerprint]:
             held = seen.get("keys").split()
-            why.append(f"its key file holds {', '.join(held)}" if held else "its key isn't there")
+            why.append(f"its key file holds {', '.join(held)}" if held else "no key that all may read is there")
         others = seen.get("others").split()
         if others:
             why.append(f"other entries for the same address would conflict: {', '.join(others)}")
@@ -133,7 +135,8 @@ f=$({GPG} --with-colons --show-keys "$w/raw" | {_PRIMARY})
   echo {quote(self.key_url)} holds the key "${{f:-(none)}}", not {self.fingerprint}: it is not trusted >&2; exit 1; }}
 {convert}
 k={quote(self.key_path)}
-( umask 022; mkdir -p "$(dirname "$k")"; cp "$w/key" "$k.new" ); mv -f "$k.new" "$k\""""
+( umask 022; mkdir -p "$(dirname "$k")"; cp "$w/key" "$k.new" )
+chmod 0644 "$k.new"; mv -f "$k.new" "$k\""""
 
     def _others(self) -> str:
         """Sh that lists files of others with an active entry for the same address. Only apt minds."""

@@ -21,7 +21,8 @@ class Service:
     ``inputs`` are the files it reads when it starts. That it runs with others than those on disk is state, seen anew on
     each run, not an event that a crash can lose: at each start that we cause, the inputs' hash and the unit's
     invocation are noted under ``notes``. A unit that somebody else started since counts as stale only where an input is
-    newer than that start. ``guard`` says what a restart would stop.
+    newer than that start. ``guard`` says what a restart would stop; a daemon-reload counts as one (it takes GPUs from
+    containers that have them by the hook).
     """
 
     name: str
@@ -69,7 +70,7 @@ echo "enabled=$(systemctl is-enabled "$u" 2>/dev/null)"{self._stale_probe()}{gua
             kind = "stop"
             why.append(f"it is {active}")
         elif seen.get("NeedDaemonReload") == "yes":
-            kind, stops = kind or "reload", ()
+            kind = kind or "reload"
             why.append("its unit file changed since systemd read it")
         else:
             stops = ()
@@ -93,7 +94,9 @@ echo "enabled=$(systemctl is-enabled "$u" 2>/dev/null)"{self._stale_probe()}{gua
             )
         elif self.running is False and seen.get("ActiveState") != "inactive":
             lines.append('systemctl stop "$u"')
-        if "systemctl daemon-reload" in lines:
+        if any("--no-reload" in line for line in lines):  # newer systemd sees an enabled unit as changed on disk
+            lines.append('[ "$(systemctl show "$u" -p NeedDaemonReload --value)" != yes ] || systemctl daemon-reload')
+        if any("daemon-reload" in line for line in lines):
             lines.append(STILL_GPUS)
         return [Run("\n".join(lines), timeout=300, what=f"{change.kind} {self.name}")]
 
