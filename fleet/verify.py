@@ -105,6 +105,7 @@ class Checks:
         self, crew: Crew, targets: Mapping[str, Target | FleetError], told: Mapping[str, HostSettings]
     ) -> None:
         self.verified = Verified({name: {} for name in targets})
+        self.interrupted = False
         self._crew = crew
         self._ran: dict[str, _Ran] = {}
         self._hosts: list[Place] = []
@@ -150,6 +151,10 @@ class Checks:
             raise ran.error
         return True
 
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        """Tell Ctrl-C from pytest's own end at a suite that can't be loaded, which it also calls an interrupt."""
+        self.interrupted = type(excinfo.value) is KeyboardInterrupt
+
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
@@ -191,9 +196,9 @@ def verify(checks: Checks, *, junit: str = "") -> Verified:
         FleetError: the suite itself is broken.
     """
     quiet = ["-c", os.devnull, "-s", "-p", "no:terminal", "-p", "no:cacheprovider", "-W", "default"]
-    where = ["--rootdir", str(ROOT), "--import-mode=importlib", str(CHECKS)]
+    where = ["--rootdir", str(ROOT), "--import-mode=importlib", "--disable-plugin-autoload", str(CHECKS)]
     code = pytest.main([*quiet, *([f"--junitxml={junit}"] if junit else []), *where], plugins=[checks])
-    if code == pytest.ExitCode.INTERRUPTED:
+    if checks.interrupted:
         raise KeyboardInterrupt
     if code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED):
         raise FleetError(
