@@ -22,6 +22,7 @@ from fleet.shell import PREAMBLE, quote
 from fleet.transport import Held, Transport
 
 _DIR: Final = "/run/fleet"
+_LIB: Final = "/var/lib/fleet"
 _KEPT: Final = "/var/lib/fleet/held"  # outlives reboots: somebody's word, not a process
 _HEARTBEAT_SECONDS: Final = 20
 
@@ -134,7 +135,7 @@ def keep(transport: Transport, owner: Owner) -> None:
         LockHeld: somebody has it.
     """
     reply = transport.run(
-        f"{PREAMBLE}; mkdir -p {_DIR} /var/lib/fleet; [ -f {_KEPT} ] && {{ echo kept $(cat {_KEPT}); exit 1; }}; "
+        f"{PREAMBLE}; mkdir -p {_DIR} {_LIB}; [ -f {_KEPT} ] && {{ echo kept $(cat {_KEPT}); exit 1; }}; "
         f"exec 9>{_DIR}/lock; flock -n 9 || {{ echo held $(cat {_DIR}/owner); exit 1; }}; "
         f"printf %s {quote(owner.encoded())} > {_KEPT}.new && mv {_KEPT}.new {_KEPT}"
     )

@@ -156,7 +156,9 @@ def as_our_errors(name: str) -> Iterator[None]:
         ) from error
     except paramiko.AuthenticationException as error:
         raise AuthError(
-            f"login was refused: {error}", where=name, hint="check ansible_user, the key and the agent (ssh-add -l)"
+            f"login was refused: {' '.join(str(error).split())}",
+            where=name,
+            hint="check ansible_user, the key and the agent (ssh-add -l)",
         ) from error
     except socket.gaierror as error:
         raise Unreachable(f"nobody knows this name: {error}", where=name, hint="check ansible_host and DNS") from error

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import re
 import socket
+import subprocess
 import time
 from collections.abc import Collection
 from types import TracebackType
@@ -37,6 +38,18 @@ _REFUSED: Final = re.compile(
     r"is not allowed to (execute|run)|^env: .*sudo.*: no such file",
     re.I | re.M,
 )
+
+
+class _Proxy(paramiko.ProxyCommand):
+    """A proxy command that is waited for at its end, pipes closed: paramiko only sends it a signal."""
+
+    def close(self) -> None:
+        self.process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(2)
+        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
+            if stream:
+                stream.close()
 
 
 class SshTransport:
@@ -235,7 +248,7 @@ class SshTransport:
         jump = self._login.jump or config.get("proxyjump", "")
         if proxy and proxy != "none":
             user = self._login.user or str(config.get("user", default_user()))
-            return paramiko.ProxyCommand(proxy.replace("%h", host).replace("%p", str(port)).replace("%r", user))
+            return _Proxy(proxy.replace("%h", host).replace("%p", str(port)).replace("%r", user))
         if jump and jump != "none":
             before, _, last = jump.rpartition(",")
             bastion = SshTransport(jump_login(last, before, self._login))
