@@ -30,7 +30,11 @@ def start(transport: Transport, job: Job) -> bool:
     lines = [f"{name} {_encode(content)}" for name, content in files.items()]
     script = f"""{PREAMBLE}; set -e
 u={quote(PREFIX + job.name)}; d={JOBS}/{quote(job.name)}
-case $(systemctl is-active "$u" 2>/dev/null || true) in active|activating|deactivating) echo running; exit 0;; esac
+while :; do  # one that has written its status is done; its unit is gone a moment later
+  case $(systemctl is-active "$u" 2>/dev/null || true) in active|activating|deactivating) ;; *) break;; esac
+  [ -f "$d/rc" ] || {{ echo running; exit 0; }}
+  sleep 0.1
+done
 systemctl reset-failed "$u" 2>/dev/null || true
 rm -rf "$d"; mkdir -p {JOBS}; chmod 0700 {JOBS}; mkdir -m 0700 "$d"
 while read -r n c; do printf %s "$c" | base64 -d > "$d/$n"; done

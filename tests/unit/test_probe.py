@@ -99,7 +99,7 @@ def test_an_answer_that_was_cut_off_names_where() -> None:
     resources = [Asks("file:a", "echo 1"), Asks("file:b", "echo 2")]
     answer = LocalTransport().run(probe.script(resources, "ab12")).stdout
     for end in range(0, len(answer) - 1, 7):
-        with pytest.raises(CommandFailed, match="cut off at (file:a|file:b|the end)"):
+        with pytest.raises(CommandFailed, match=r"cut off at (file:a|file:b|the end)"):
             probe.read(answer[:end], resources, "ab12")
 
 

@@ -48,7 +48,7 @@ def test_an_owner_that_is_not_there_changes_nothing(host: LocalTransport, tmp_pa
     (tmp_path / "f").write_text("old")
     assert not host.run(write_file(str(tmp_path / "f"), owner="nobody-of-this-name"), b"new").ok
     assert (tmp_path / "f").read_text() == "old"
-    assert os.listdir(tmp_path) == ["f"]
+    assert [p.name for p in tmp_path.iterdir()] == ["f"]
 
 
 def test_content_that_was_cut_off_on_its_way_is_not_put_in_place(host: LocalTransport, tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ def test_content_that_was_cut_off_on_its_way_is_not_put_in_place(host: LocalTran
     assert not reply.ok
     assert "cut off" in reply.stderr
     assert (tmp_path / "f").read_text() == "old"
-    assert os.listdir(tmp_path) == ["f"]
+    assert [p.name for p in tmp_path.iterdir()] == ["f"]
 
 
 @pytest.mark.parametrize("content", [b"12345", Secret("12€")])

@@ -65,7 +65,8 @@ def start(path: Path, authorized: Path, *options: str, port: int = 0) -> Server:
     lines = [
         f"Port {port}", "ListenAddress 127.0.0.1", f"HostKey {path}/host_key", f"AuthorizedKeysFile {authorized}",
         "StrictModes no", "UsePAM yes", "PasswordAuthentication yes", "KbdInteractiveAuthentication no",
-        "PermitRootLogin yes", "PidFile none", "LogLevel VERBOSE", "AcceptEnv LANG LC_*", "MaxAuthTries 20", "MaxStartups 100", *options,
+        "PermitRootLogin yes", "PidFile none", "LogLevel VERBOSE", "AcceptEnv LANG LC_*", "MaxAuthTries 20",
+        "MaxStartups 100", *options,
     ]  # fmt: skip
     (path / "config").write_text("\n".join(lines) + "\n")
     Path("/run/sshd").mkdir(exist_ok=True)
@@ -122,7 +123,7 @@ def users() -> Iterator[dict[str, str]]:
     yield names
     rules.unlink()
     for name in names.values():
-        subprocess.run(["userdel", name], check=True)
+        subprocess.run(["userdel", "--force", name], check=True, capture_output=True)  # its last session may still end
 
 
 @pytest.fixture

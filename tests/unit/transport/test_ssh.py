@@ -21,7 +21,7 @@ from fleet.lock import HostLock, Owner
 from fleet.secret import Secret
 from fleet.transport.logged import LoggedTransport
 from fleet.transport.login import Login
-from fleet.transport.ssh import SshTransport, auth, remember, scan
+from fleet.transport.ssh import remember, scan
 from tests.unit.transport.conftest import PASSWORD, Connect, Server, needs_sshd, password, start, stop
 
 pytestmark = needs_sshd
@@ -170,7 +170,9 @@ def test_a_proxy_command_is_used(login: Login, connect: Connect) -> None:
     relay = (
         "python3 -c 'import socket,sys,threading,os\n"
         "s=socket.create_connection((sys.argv[1],int(sys.argv[2])))\n"
-        'threading.Thread(target=lambda:[s.sendall(d) for d in iter(lambda:os.read(0,65536),b"")],daemon=True).start()\n'
+        'send=lambda:[s.sendall(d) for d in iter(lambda:os.read(0,65536),b"")]\n'
+        "threading.Thread(target=send,daemon=True).start()\n"
+        ""
         'for d in iter(lambda:s.recv(65536),b""): os.write(1,d)\' %h %p'
     )
     assert connect(replace(login, proxy_command=relay)).run("echo through").stdout == "through\n"
