@@ -102,7 +102,7 @@ def test_an_error_ends_with_its_code_by_whatever_program_it_is_run(capsys: pytes
     assert "a.yml:3: broken\n  → mend it" in said.err
 
 
-# -- the launcher --------------------------------------------------------------------------------------------------------
+# -- the launcher ---
 
 
 @pytest.fixture
