@@ -16,7 +16,7 @@ def read(answer: str, *, now: float | None = None) -> Facts:
     """
     one: dict[str, str] = {}
     many: dict[str, list[str]] = {}
-    for line in answer.splitlines():
+    for line in answer.split("\n"):  # not splitlines: a form feed in a name ends no line
         key, separator, value = line.partition("=")
         if not separator:
             continue

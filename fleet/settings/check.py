@@ -86,7 +86,7 @@ def _with_defaults(values: Mapping[str, object]) -> dict[str, object]:
     given = values.get("instances")
     if not isinstance(given, list):
         return dict(values)
-    taken = {item.get("port") for item in given if isinstance(item, dict)}
+    taken = [item.get("port") for item in given if isinstance(item, dict)]
     free = (port for port in range(8000, 65536) if port not in taken)
     instances: list[object] = []
     for item in given:
@@ -98,8 +98,6 @@ def _with_defaults(values: Mapping[str, object]) -> dict[str, object]:
             filled["port"] = next(free)
         if "gpus" not in filled:
             filled["gpus"] = "all" if len(given) == 1 else 1
-        elif isinstance(filled["gpus"], list):
-            filled["gpus"] = tuple(filled["gpus"])
         for key, base in (("args", "vllm_args"), ("env", "vllm_env")):
             under, own = values.get(base), filled.get(key)
             if isinstance(under, dict) and (own is None or isinstance(own, dict)):
@@ -139,10 +137,12 @@ def _finding(host: VariableSource, item: Mapping[str, Any]) -> SettingsError:
         return SettingsError(f"unknown key {name!r}", where=where, hint=nearest(str(path[-1]), known))
     if item["type"] == "missing":
         return SettingsError(f"{name} is missing", where=where, hint=f"give it a value under {shown!r}")
-    words = str(item["msg"]).removeprefix("Value error, ")
+    words = str(item["msg"]).removeprefix("Value error, ").replace("a valid tuple", "a list")
+    if item["type"] != "value_error":  # pydantic's sentence goes on after a colon; our own stand as they are
+        words = words[0].lower() + words[1:]
     value = item.get("input")
     got = "" if isinstance(value, (dict, Secret)) or item["type"] == "value_error" else f", not {value!r}"
-    return SettingsError(f"{name}: {words[0].lower()}{words[1:]}{got}", where=where, hint=f"on host {host.name}")
+    return SettingsError(f"{name}: {words}{got}", where=where, hint=f"on host {host.name}")
 
 
 def _is_union_tag(part: object) -> bool:
