@@ -11,7 +11,9 @@
     │   ├── TemplateError      a template or a {{ reference }} that can't be rendered
     │   ├── CatalogError       a model, GPU or vLLM version that can't be read
     │   ├── PlanError          a plan file that is damaged, or no longer fits
+    │   ├── LockFileError      images.lock or models.lock is damaged, or was changed by hand
     │   └── Findings           several of the above at once
+    ├── LookupFailed           exit 1: a registry or hub is down, says no, or doesn't have it
     └── HostError              exit 1: one host failed at run time, the others went on
         ├── Unreachable        down, refused, timed out, name unknown
         ├── HostKeyError       an unknown or changed host key
@@ -89,6 +91,10 @@ class PlanError(InputError):
     """A plan file that is damaged or no longer fits what it was made for."""
 
 
+class LockFileError(InputError):
+    """A lock file (images.lock, models.lock) that is damaged or doesn't say what its own hash says."""
+
+
 class Findings(InputError):
     """Several input errors at once: nobody should have to fix one to see the next."""
 
@@ -104,6 +110,10 @@ class Findings(InputError):
 
     def __str__(self) -> str:
         return "\n".join(str(error) for error in self.errors) or self.message
+
+
+class LookupFailed(FleetError):
+    """A registry or hub that doesn't answer, refuses us, or doesn't have what was asked for."""
 
 
 class HostError(FleetError):

@@ -1,0 +1,44 @@
+"""What was changed on a host, by whom, when: one JSON line each in a file on the host that only root reads."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timezone
+from typing import Any, Final
+
+from fleet.lock import Owner
+from fleet.resource import Change
+from fleet.shell import PREAMBLE
+from fleet.transport import Transport
+
+AUDIT: Final = "/var/lib/fleet/audit.log"
+
+
+def write(transport: Transport, change: Change, owner: Owner, run: str, result: str) -> None:
+    """Append one line on the host; ``result`` is ``done`` or ``failed``."""
+    line = {
+        "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "who": owner.who,
+        "run": run,
+        "host": transport.name,
+        "resource": change.id,
+        "kind": change.kind,
+        "why": change.why,
+        "result": result,
+    }
+    text = json.dumps(line, ensure_ascii=False) + "\n"
+    transport.run(f"{PREAMBLE}; mkdir -p /var/lib/fleet; cat >> {AUDIT}", text.encode())
+
+
+def read_audit(transport: Transport, last: int) -> list[dict[str, Any]]:
+    """The last lines, oldest first; a line that a crash cut off is left out."""
+    reply = transport.run(f"tail -n {int(last)} {AUDIT} 2>/dev/null || true")
+    lines = []
+    for text in reply.stdout.splitlines():
+        try:
+            line = json.loads(text)
+        except ValueError:
+            continue
+        if isinstance(line, dict) and "time" in line:
+            lines.append(line)
+    return lines

@@ -1,0 +1,248 @@
+"""From a verb's options to hosts that can be talked to: inventory, settings, logins, look-ups, logs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fleet import home, report
+from fleet.crew import Crew
+from fleet.errors import FleetError, SettingsError, UsageError
+from fleet.inventory import Host, Inventory, load
+from fleet.inventory.connection import ssh_options
+from fleet.lock import Owner
+from fleet.plan import inputs_of
+from fleet.progress import Progress
+from fleet.secret import Secret
+from fleet.settings import HostSettings, all_settings
+from fleet.survey import Lookups, Role, Survey, survey
+from fleet.target import ROOT
+from fleet.transport import Transport
+from fleet.transport.logged import LoggedTransport
+from fleet.transport.login import Login
+
+
+@dataclass(frozen=True)
+class Options:
+    """What verbs that connect are given."""
+
+    hosts: str = "all"
+    inventory: tuple[str, ...] = ()
+    limit: str = ""
+    json: bool = False
+    forks: int = 50
+    timeout: float = 10.0
+
+
+def sources(given: Sequence[str]) -> list[Path]:
+    """The inventory's sources: as given, or ``FLEET_INVENTORY``, or what pyproject.toml names."""
+    chosen = list(given) or [part for part in os.environ.get("FLEET_INVENTORY", "").split(os.pathsep) if part]
+    return [Path(part) for part in chosen] if chosen else [ROOT / _configured()]
+
+
+def lock_directory(options: Options) -> Path:
+    """Where images.lock and models.lock lie: beside the first source of the inventory.
+
+    Several inventories in one directory keep theirs apart by a directory of their own, ``lab.lock/`` for lab.yml.
+    """
+    first = sources(options.inventory)[0]
+    own = first.with_suffix(".lock")
+    return own if own.is_dir() else first if first.is_dir() else first.parent
+
+
+def open_inventory(options: Options) -> tuple[Inventory, list[Host]]:
+    """The inventory and the hosts that ``--hosts`` and ``--limit`` pick.
+
+    Raises:
+        UsageError: no host matches.
+        InventoryError: it can't be read.
+    """
+    inventory = load(sources(options.inventory))
+    names = inventory.names(options.hosts, options.limit or None)
+    if not names:
+        pattern = options.hosts + (f" with --limit {options.limit}" if options.limit else "")
+        some = ", ".join(inventory.names("all")[:8]) or "none at all"
+        raise UsageError(
+            f"no host matches {pattern!r}", where="--hosts", hint=f"there are: {some}; see ./inv inventory --graph"
+        )
+    return inventory, [inventory.host(name) for name in names]
+
+
+@dataclass
+class Session:
+    """One run over some hosts. ``with`` closes every connection at its end."""
+
+    options: Options
+    hosts: Sequence[Host]
+    settings: Mapping[str, HostSettings]
+    lookups: Lookups
+    roles: Sequence[Role]
+    crew: Crew
+    progress: Progress
+    owner: Owner
+    logs: Path
+    inputs: Mapping[str, str]
+    key: bytes
+    allow_docker_restart: bool = False
+
+    @property
+    def names(self) -> list[str]:
+        """The hosts' names, in Ansible's order."""
+        return [host.name for host in self.hosts]
+
+    @property
+    def run_name(self) -> str:
+        """The run's name, as logs and audit lines have it."""
+        return self.logs.name
+
+    def survey(self, name: str, transport: Transport) -> Survey:
+        """Look at one host."""
+        return survey(
+            transport,
+            self.settings[name],
+            self.lookups,
+            self.roles,
+            self.key,
+            allow_docker_restart=self.allow_docker_restart,
+        )
+
+    def survey_all(self) -> dict[str, Survey | FleetError]:
+        """Look at all hosts."""
+
+        def look(name: str, transport: Transport) -> Survey:
+            self.progress.doing(name, "looking")
+            try:
+                return self.survey(name, transport)
+            finally:
+                self.progress.finished(name)
+
+        return self.crew.each(self.names, look)
+
+    def __enter__(self) -> Session:
+        self.progress.__enter__()
+        return self
+
+    def __exit__(self, *ended: Any) -> None:
+        self.progress.__exit__(*ended)
+        self.crew.close()
+
+
+def open_session(
+    options: Options,
+    roles: Sequence[Role],
+    *,
+    doing: str,
+    look_up: bool = True,
+    allow_docker_restart: bool = False,
+    quiet: bool = False,
+) -> Session:
+    """Read and check everything that can be known before any connection; all findings at once.
+
+    Raises:
+        InputError: what is wrong, with file and line; no host was touched.
+    """
+    _, hosts = open_inventory(options)
+    settings, warnings = all_settings(hosts)
+    for words in warnings:
+        report.warn(words)
+    logins = {host.name: login_of(host, options.timeout) for host in hosts}
+    _remember_secrets(settings, logins)
+    key = home.hash_key()
+    logs = home.new_run()
+    lookups = Lookups({}, {}, _authorities(settings))
+    if look_up:
+        from fleet.lookups import resolve
+
+        lookups = resolve(settings, lock_directory(options), ca=lookups.ca, say=report.note)
+    inputs = inputs_of(
+        {"inventory": sources(options.inventory), "roles": [ROOT / "roles"], "templates": [ROOT / "templates"]}
+    )
+    return Session(
+        options=options,
+        hosts=hosts,
+        settings=settings,
+        lookups=lookups,
+        roles=roles,
+        crew=Crew(connector(logins, logs), options.forks),
+        progress=Progress(quiet=quiet or (options.json and not sys.stderr.isatty())),
+        owner=Owner.me(doing),
+        logs=logs,
+        inputs=inputs,
+        key=key,
+        allow_docker_restart=allow_docker_restart,
+    )
+
+
+def connector(logins: Mapping[str, Login], logs: Path) -> Callable[[str], Transport]:
+    """How to open a host's connection, written down in the run's logs. paramiko is imported at the first one."""
+
+    def connect(name: str) -> Transport:
+        from fleet.transport.ssh import SshTransport
+
+        return LoggedTransport(SshTransport(logins[name]), logs / f"{name}.log")
+
+    return connect
+
+
+def login_of(host: Host, timeout: float) -> Login:
+    """The way into a host, from its connection variables (Ansible's names)."""
+    connection = host.connection()
+    return Login(
+        name=host.name,
+        host=connection.host,
+        port=connection.port or 0,
+        user=connection.user or "",
+        password=connection.password,
+        key_files=(connection.key_file,) if connection.key_file else (),
+        jump=connection.proxy_jump or "",
+        proxy_command=connection.proxy_command or "",
+        known_hosts=tuple((ssh_options(connection.common_args).get("userknownhostsfile") or "").split()),
+        become=connection.become,
+        become_password=connection.become_password or connection.password,
+        timeout=float(connection.timeout or timeout),
+    )
+
+
+def _remember_secrets(settings: Mapping[str, HostSettings], logins: Mapping[str, Login]) -> None:
+    """Tell the report what no line may show."""
+    for login in logins.values():
+        report.secrets.update(s.reveal() for s in (login.password, login.become_password) if s)
+    for told in settings.values():
+        found = [told.weights.token, *(i.api_key for i in told.instances)]
+        if told.image.login:
+            found.append(told.image.login.password)
+        for instance in told.instances:
+            found.extend(v for v in instance.env.values() if isinstance(v, Secret))
+        report.secrets.update(s.reveal() for s in found if s)
+
+
+def _authorities(settings: Mapping[str, HostSettings]) -> str:
+    """The PEM texts of all ``mirrors.ca`` files, one after another."""
+    texts = []
+    for path in dict.fromkeys(told.mirrors.ca for told in settings.values() if told.mirrors.ca):
+        file = Path(path).expanduser()
+        file = file if file.is_absolute() else ROOT / file
+        try:
+            texts.append(file.read_text())
+        except OSError as error:
+            raise SettingsError(
+                f"mirrors.ca: {file} can't be read: {error.strerror}", hint="name a PEM file on this machine"
+            ) from error
+    return "\n".join(texts)
+
+
+def _configured() -> str:
+    """``tool.fleet.inventory`` of pyproject.toml."""
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib  # type: ignore[import-not-found,unused-ignore]  # 3.10 has it under this name
+    try:
+        with (ROOT / "pyproject.toml").open("rb") as file:
+            return str(tomllib.load(file)["tool"]["fleet"]["inventory"])
+    except (OSError, KeyError, TypeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError("no inventory is named", where="pyproject.toml", hint="give --inventory FILE") from error

@@ -1,0 +1,56 @@
+"""Errors gathered while a source is read: nobody should have to fix one to see the next."""
+
+from __future__ import annotations
+
+from fleet.errors import Findings, InputError, InventoryError
+from fleet.inventory.values import Place
+
+#: After so many errors in one file, it is something else than an inventory.
+ENOUGH = 20
+
+
+class Problems:
+    """The errors met so far. ``with problems.at(place): …`` keeps an error that is raised inside, and goes on."""
+
+    def __init__(self) -> None:
+        self.found: list[InputError] = []
+
+    def at(self, place: Place) -> _At:
+        """Keeps an error, gives it ``place`` where it knows none of its own, and goes on after the ``with``."""
+        return _At(self, place)
+
+    def keep(self, error: InputError) -> None:
+        """Keeps ``error``; several in one are taken apart. Raises them all when there are enough."""
+        self.found += error.errors if isinstance(error, Findings) else [error]
+        if self.full:
+            self.check()
+
+    @property
+    def full(self) -> bool:
+        """Whether there is no point in going on."""
+        return len(self.found) >= ENOUGH
+
+    def check(self) -> None:
+        """Raises what was kept: the one error, or Findings."""
+        if len(self.found) == 1:
+            raise self.found[0]
+        if self.found:
+            raise Findings(self.found)
+
+
+class _At:
+    __slots__ = ("_place", "_problems")
+
+    def __init__(self, problems: Problems, place: Place) -> None:
+        self._problems, self._place = problems, place
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> bool:
+        if not isinstance(error, InputError) or self._problems.full:
+            return False
+        if isinstance(error, InventoryError) and not error.where:
+            error.where = str(self._place.origin())
+        self._problems.keep(error)
+        return True

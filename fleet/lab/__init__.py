@@ -1,0 +1,1 @@
+"""A fleet of real systemd hosts on one machine, for the demo and the tests."""

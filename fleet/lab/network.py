@@ -1,0 +1,71 @@
+"""A switch and its cables: one namespace with a bridge, one a host and one for the services, joined by veth pairs."""
+
+from __future__ import annotations
+
+import contextlib
+
+from fleet.lab.machine import LabError, run
+from fleet.lab.names import CONTROL, CONTROL_LINK, HOSTS, SERVICE, SERVICES, SWITCH, LabHost
+
+
+def up() -> None:
+    """Lay everything; what an earlier lab left behind is taken away first."""
+    down()
+    run(["ip", "netns", "add", SWITCH])
+    _ip(SWITCH, "link add br0 type bridge")
+    _ip(SWITCH, "link set br0 up")
+    run(["ip", "link", "add", CONTROL_LINK, "type", "veth", "peer", "name", "control", "netns", SWITCH])
+    run(["ip", "address", "add", f"{CONTROL}/24", "dev", CONTROL_LINK])
+    run(["ip", "link", "set", CONTROL_LINK, "up"])
+    _plug("control")
+    _member(SERVICES, "services", SERVICE)
+    for host in HOSTS:
+        _member(host.namespace, host.name, host.address)
+
+
+def down() -> None:
+    """Take every cable and namespace of the lab away; nothing is wrong where there is none."""
+    with contextlib.suppress(LabError):
+        run(["ip", "link", "delete", CONTROL_LINK])
+    existing = {line.split()[0] for line in run(["ip", "netns", "list"]).splitlines() if line}
+    for name in (SWITCH, SERVICES, *(host.namespace for host in HOSTS)):
+        if name in existing:
+            run(["ip", "netns", "delete", name])
+
+
+def cut(host: LabHost) -> None:
+    """Pull the host's cable at the switch."""
+    _ip(SWITCH, f"link set {host.name} down")
+
+
+def restore(host: LabHost) -> None:
+    """Plug it in again."""
+    _ip(SWITCH, f"link set {host.name} up")
+
+
+def slow(host: LabHost, megabits: int | None) -> None:
+    """Let at most ``megabits`` a second through to the host; None for as much as there is."""
+    with contextlib.suppress(LabError):
+        run(["ip", "netns", "exec", SWITCH, "tc", "qdisc", "delete", "dev", host.name, "root"])
+    if megabits:
+        rate = ["tbf", "rate", f"{megabits}mbit", "burst", "128kb", "latency", "200ms"]
+        run(["ip", "netns", "exec", SWITCH, "tc", "qdisc", "add", "dev", host.name, "root", *rate])
+
+
+def _member(namespace: str, name: str, address: str) -> None:
+    run(["ip", "netns", "add", namespace])
+    run(["ip", "link", "add", name, "netns", SWITCH, "type", "veth", "peer", "name", "host0", "netns", namespace])
+    _plug(name)
+    _ip(namespace, "link set lo up")
+    _ip(namespace, f"address add {address}/24 dev host0")
+    _ip(namespace, "link set host0 up")
+    _ip(namespace, f"route add default via {CONTROL}")
+
+
+def _plug(name: str) -> None:
+    _ip(SWITCH, f"link set {name} master br0")
+    _ip(SWITCH, f"link set {name} up")
+
+
+def _ip(namespace: str, words: str) -> None:
+    run(["ip", "-n", namespace, *words.split()])

@@ -1,0 +1,35 @@
+"""What a host may be told: the schema, and the check of what an inventory says against it."""
+
+from fleet.settings.check import all_settings, nearest, settings_of
+from fleet.settings.schema import (
+    RESERVED,
+    Driver,
+    HostSettings,
+    Image,
+    Instance,
+    Mirrors,
+    Proxy,
+    RegistryLogin,
+    Runtime,
+    SigningKey,
+    Weights,
+    image_versions,
+)
+
+__all__ = [
+    "RESERVED",
+    "Driver",
+    "HostSettings",
+    "Image",
+    "Instance",
+    "Mirrors",
+    "Proxy",
+    "RegistryLogin",
+    "Runtime",
+    "SigningKey",
+    "Weights",
+    "all_settings",
+    "image_versions",
+    "nearest",
+    "settings_of",
+]

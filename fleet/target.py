@@ -1,0 +1,74 @@
+"""One host with all that the roles need to know of it: what it is told, what it is, and what was looked up for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from fleet.assign import Assignment, assign
+from fleet.facts import Facts
+from fleet.settings import HostSettings, Instance
+
+#: The repository's (or installation's) root: templates/ and roles/ lie there.
+ROOT = Path(__file__).resolve().parent.parent
+TEMPLATES = ROOT / "templates"
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """One file of a model as its hub lists it."""
+
+    path: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All files of one revision of a model. ``content_id`` is the sha256 of this list: the same id, the same bytes."""
+
+    model: str
+    revision: str
+    source: str
+    content_id: str
+    files: tuple[ModelFile, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(file.size for file in self.files)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A host as roles see it. Frozen: a role reads it and yields resources.
+
+    ``digests`` is image reference → sha256 digest, ``manifests`` is (model, revision) → manifest; both are resolved
+    once a run for all hosts and kept in lock files beside the inventory.
+    """
+
+    name: str
+    settings: HostSettings
+    facts: Facts
+    digests: Mapping[str, str] = field(default_factory=dict)
+    manifests: Mapping[tuple[str, str], Manifest] = field(default_factory=dict)
+    ca: str = ""  #: PEM text of mirrors.ca, read on the control side
+    allow_docker_restart: bool = False
+    image_sizes: Mapping[str, int] = field(default_factory=dict)  #: reference → bytes of its layers as they travel
+
+    @cached_property
+    def assignment(self) -> Assignment:
+        """Which GPUs each instance gets."""
+        return assign(self.settings.instances, self.facts.gpus, self.facts.remembered_gpus)
+
+    @property
+    def image_digest(self) -> str:
+        """The digest to pull, or empty where it isn't known yet."""
+        image = self.settings.image
+        return image.digest or self.digests.get(image.ref, "")
+
+    def manifest(self, instance: Instance) -> Manifest | None:
+        """The manifest of an instance's model, or None where it isn't known yet."""
+        return self.manifests.get((instance.model, instance.revision))
