@@ -88,6 +88,8 @@ class Answer:
     kv_tokens: int | None = None
     max_model_len: int | None = None
     concurrency: float | None = None
+    parts: Mapping[str, int] = field(default_factory=dict)  # bytes of weights on one GPU, by component; not in the JSON
+    layers: int = 0  # of the text model on one GPU
     alternatives: tuple[Answer, ...] = ()
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from fleet.sizing.activation import GIB
@@ -66,6 +67,8 @@ def evaluate(request: Request, model: Model, args: Mapping[str, object], said: S
         kv_tokens=memory.kv_tokens,
         max_model_len=settings.max_model_len,
         concurrency=memory.kv_tokens / settings.max_model_len,
+        parts=memory.weights.parts,
+        layers=math.ceil(model.layers / settings.pp),
     )
 
 
