@@ -155,7 +155,7 @@ def read_model(
         vision=vision,
         quantization=read_quantization(config, where),
         sliding_window=_window(text),
-        full_layers=_full_layers(text, reader.number("num_hidden_layers")),
+        full_layers=_full_layers(text, reader.number("num_hidden_layers"), int(layout.get("full_every", 1))),
         where=where,
     )
 
@@ -297,10 +297,10 @@ def _window(text: Mapping[str, Any]) -> int | None:
     return window if used and isinstance(window, int) and window > 0 else None
 
 
-def _full_layers(text: Mapping[str, Any], layers: int) -> int | None:
+def _full_layers(text: Mapping[str, Any], layers: int, every: int) -> int | None:
     """How many layers see the whole context where others have a window; None where all are alike."""
     kinds = text.get("layer_types")
     if isinstance(kinds, list) and _window(text):
         return sum(1 for kind in kinds if kind == "full_attention")
-    pattern = text.get("sliding_window_pattern")
+    pattern = text.get("sliding_window_pattern") or every
     return layers // pattern if isinstance(pattern, int) and pattern > 1 and _window(text) else None
