@@ -276,10 +276,11 @@ def _asked_of(told: Any, facts: Any, model: str, args: str | None, aim: Aim) -> 
             kind,
             count,
             told.image.vllm,
-            instance.args or None,
+            instance.args,
             plain,
             aim=instance.auto,
             auto=True,
+            whole=True,
             **host,
         )
         yield instance.name, request

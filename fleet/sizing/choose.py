@@ -278,6 +278,8 @@ def _plans_for(request: Request, model: Model, given: Args) -> list[Plan]:
     if tp or pp:
         return [Plan(tp or 1, pp or 1)]
     fitting = [plan for plan in plans(request.count, model.layers) if _splits(request, model, given, plan)]
+    if request.whole:
+        fitting = [plan for plan in fitting if plan.gpus == request.count] or fitting
     return sorted(fitting, key=lambda plan: (plan.pp > 1, request.count % plan.gpus > 0, plan.gpus))
 
 
