@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 from fleet.survey import Role
-from roles import container_runtime, model_weights, vllm_image, vllm_service
+from roles import container_runtime, host_baseline, model_weights, nvidia_driver, vllm_image, vllm_service
 
-ROLES: tuple[Role, ...] = (container_runtime, vllm_image, model_weights, vllm_service)
+ROLES: tuple[Role, ...] = (
+    host_baseline,
+    nvidia_driver,
+    container_runtime,
+    vllm_image,
+    model_weights,
+    vllm_service,
+)
