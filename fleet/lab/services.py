@@ -28,8 +28,8 @@ def make_authority() -> Path:
     place = machine.work() / "tls"
     if not (place / "ca.pem").exists():
         place.mkdir(parents=True, exist_ok=True)
-        key = ["-newkey", "rsa:2048", "-nodes", "-days", "30"]
-        mine = ["-keyout", place / "ca.key", "-out", place / "ca.new"]
+        key: list[str | Path] = ["-newkey", "rsa:2048", "-nodes", "-days", "30"]
+        mine: list[str | Path] = ["-keyout", place / "ca.key", "-out", place / "ca.new"]
         run(["openssl", "req", "-x509", *key, "-subj", "/CN=lab CA", *mine,
              "-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=critical,keyCertSign"])  # fmt: skip
         run(

@@ -40,7 +40,7 @@ busy() {{
   done
 }}
 lists() {{
-  if [ "$1" != anew ] && [ -n "$(find $stamp -mmin -10 2>/dev/null)" ] &&
+  if [ "${{1:-}}" != anew ] && [ -n "$(find $stamp -mmin -10 2>/dev/null)" ] &&
     [ -z "$(find /etc/apt/sources.list /etc/apt/sources.list.d /etc/apt/keyrings -newer $stamp 2>/dev/null)" ]
   then return 0; fi
   echo "progress: reading the package lists"; busy
