@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
+from urllib.parse import urlsplit
 
 from fleet.data import load
 from fleet.facts import Facts
@@ -87,6 +88,14 @@ class MirrorSet:
         registry, path = (head, rest) if named else ("docker.io", ref if slash else f"library/{ref}")
         mirror = self.registries.get(registry)
         return f"{mirror.rstrip('/')}/{path}" if mirror else ref
+
+
+def pip_environment(index: str) -> dict[str, str]:
+    """What makes pip go to ``index``, or nothing. A mirror without TLS is trusted only because it was named."""
+    if not index:
+        return {}
+    parts = urlsplit(index)
+    return {"PIP_INDEX_URL": index} | ({"PIP_TRUSTED_HOST": parts.netloc} if parts.scheme == "http" else {})
 
 
 def mirrors_of(settings: HostSettings) -> MirrorSet:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from fleet import registry
-from fleet.mirrors import mirrors_of
+from fleet.mirrors import mirrors_of, pip_environment
 from fleet.resource import Problem, Resource
 from fleet.resources import DerivedImage, Image
 from fleet.target import TEMPLATES, Target
@@ -82,7 +82,7 @@ def _arguments(target: Target) -> Sequence[str]:
     """What a build is told of the way to the packages; none of it stays in the image."""
     proxy, pip = target.settings.proxy, mirrors_of(target.settings).pip
     said = {
-        "PIP_INDEX_URL": pip,
+        **pip_environment(pip),
         "http_proxy": proxy.http,
         "https_proxy": proxy.https,
         "no_proxy": ",".join(proxy.no_proxy) if proxy.http or proxy.https else None,

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from fleet.mirrors import pip_environment
 from fleet.resource import Change, Job, Observation, Run, Step
 from fleet.resources import scripts
 from fleet.secret import Secret
@@ -28,7 +29,7 @@ class Reach:
 
     def files(self, **more: str | Secret | None) -> dict[str, str | Secret]:
         """``env`` (in Docker's form, for root only) and ``ca.pem``, for a job."""
-        values = {**self.proxies, **({"PIP_INDEX_URL": self.pip} if self.pip else {})}
+        values = {**self.proxies, **pip_environment(self.pip)}
         lines = [f"{name}={value}" for name, value in values.items()]
         lines += [f"{n}={v.reveal() if isinstance(v, Secret) else v}" for n, v in more.items() if v]
         return {"env": Secret("".join(f"{line}\n" for line in lines)), "ca.pem": self.ca}
