@@ -55,21 +55,19 @@ def _variables(inventory: Inventory, used: Collection[str], errors: list[InputEr
 
 def _files(inventory: Inventory) -> Iterator[InputError]:
     """The files of groups and hosts that no host needs are read too: they are needed tomorrow."""
-    for directory in inventory.directories:
+    for files in inventory.group_files:
         for group in inventory.groups:
-            yield from _failure(partial(inventory.files.of_group, directory, group))
+            yield from _failure(partial(files.of, group))
 
 
 def _strays(inventory: Inventory) -> Iterator[str]:
     """Files of variables that are for no group or host: often a slip in a name."""
-    for directory in inventory.directories:
-        for kind, known in (("group_vars", inventory.groups), ("host_vars", inventory.names(ALL))):
-            for path, name in inventory.files.names(directory / kind):
-                if name not in known:
-                    near = difflib.get_close_matches(name, list(known), n=1)
-                    yield f"{path}: no {kind.split('_')[0]} is called {name!r}" + (
-                        f": did you mean {near[0]!r}?" if near else ""
-                    )
+    known = {"group": list(inventory.groups), "host": inventory.names(ALL)}
+    for files in (*inventory.group_files, *inventory.host_files):
+        for path, name in files.names():
+            if name not in known[files.kind]:
+                near = difflib.get_close_matches(name, known[files.kind], n=1)
+                yield f"{path}: no {files.kind} is called {name!r}" + (f": did you mean {near[0]!r}?" if near else "")
 
 
 def _failure(action: Callable[[], object]) -> list[InputError]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from fleet.errors import InputError, UsageError
 from fleet.inventory.connection import PASSWORDS
+from fleet.inventory.files import shown
 from fleet.inventory.host import Host
 from fleet.inventory.values import Encrypted, Origin, ansible_json, secreted
 from fleet.secret import MASK
@@ -104,19 +105,21 @@ def _shown(variable: str, value: object) -> Any:
     if isinstance(value, Encrypted):
         return MASK
     masked = ansible_json(secreted(value) if variable in PASSWORDS else value, masked=True)
-    return _without_ciphertext(masked)
+    return _printable(masked)
 
 
-def _without_ciphertext(value: Any) -> Any:
+def _printable(value: Any) -> Any:
     match value:
         case {"__ansible_vault": str()}:
             return MASK
         case {"__ansible_unsafe": str(text)}:
             return text
         case dict():
-            return {key: _without_ciphertext(item) for key, item in value.items()}
+            return {key: _printable(item) for key, item in value.items()}
         case list():
-            return [_without_ciphertext(item) for item in value]
+            return [_printable(item) for item in value]
+        case str():
+            return shown(value)
     return value
 
 

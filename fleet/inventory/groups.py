@@ -84,16 +84,14 @@ class Graph:
 
     def add_group(self, name: object) -> Group:
         """The group ``name``, new where there was none. Raises InventoryError for what can't be a name."""
-        if not isinstance(name, str) or not name:
-            raise InventoryError(f"a group's name must be a text, not {name!r}", hint="put it in quotes")
+        name = _name(name, "group")
         if name not in self.groups:
             self.groups[name] = Group(name)
         return self.groups[name]
 
     def add_host(self, name: object, group: Group, *, port: int | None, place: Place) -> HostEntry:
         """The host ``name`` in ``group``. A port counts only where the host is new, as in Ansible."""
-        if not isinstance(name, str) or not name:
-            raise InventoryError(f"a host's name must be a text, not {name!r}", hint="put it in quotes")
+        name = _name(name, "host")
         host = self.hosts.get(name)
         if host is None:
             host = self.hosts[name] = HostEntry(name, source=self.source)
@@ -164,6 +162,13 @@ class Graph:
         for group in self.groups.values():
             for child in group.children:
                 yield group.name, child.name
+
+
+def _name(name: object, kind: str) -> str:
+    """``name`` where it can be one: a text, not empty, without the NUL that no file's name can hold."""
+    if not isinstance(name, str) or not name or "\0" in name:
+        raise InventoryError(f"a {kind}'s name must be a text, not {name!r}", hint=f"put it in quotes: '{name}'")
+    return name
 
 
 def _closure(groups: Iterable[Group]) -> set[Group]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -24,7 +24,7 @@ class Host:
     groups: tuple[str, ...]
     variables: Mapping[str, object] = field(repr=False)
     layers: tuple[Layer, ...] = field(repr=False)
-    given: Mapping[str, object] = field(repr=False)
+    _given: Callable[[], Mapping[str, object]] = field(repr=False)
 
     def has(self, variable: str) -> bool:
         """Whether the inventory sets ``variable`` for this host."""
@@ -35,7 +35,7 @@ class Host:
 
         Raises InventoryError where it isn't set, TemplateError where a reference fails, VaultError.
         """
-        if variable not in self.variables and variable not in self.given:
+        if not self.has(variable) and variable not in self.given:
             raise InventoryError(f"{variable!r} isn't set for {self.name}", hint=f"set it in host_vars/{self.name}.yml")
         return self.references.resolve(variable)
 
@@ -47,6 +47,11 @@ class Host:
     def setting(self, variable: str) -> Iterator[Layer]:
         """The layers that set ``variable``: first the one that counts, then those that it beat."""
         return (layer for layer in reversed(self.layers) if variable in layer.values)
+
+    @cached_property
+    def given(self) -> Mapping[str, object]:
+        """The names that expressions know beside the host's variables: ``groups``, ``inventory_hostname``…"""
+        return self._given()
 
     @cached_property
     def references(self) -> References:

@@ -150,7 +150,7 @@ def _plain(value: object) -> object:
     if value is ...:
         return "..."
     if isinstance(value, bytes):
-        return Unsafe(value.decode("utf-8", "replace"))
+        return Unsafe(value.decode("utf-8", "surrogateescape"))
     return str(value) if isinstance(value, complex) else value
 
 

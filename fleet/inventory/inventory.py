@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property, partial
 from pathlib import Path
 
 from fleet.errors import UsageError
@@ -16,7 +16,7 @@ from fleet.inventory.problems import Problems
 from fleet.inventory.ranges import is_address
 from fleet.inventory.sources import read_source
 from fleet.inventory.values import Line
-from fleet.inventory.variables import VariableFiles
+from fleet.inventory.variables import VariableDirectory, VariableReader
 from fleet.inventory.vault import Vault, VaultPasswords
 
 #: Names that Ansible keeps for itself: whatever an inventory says of them, no host has them as variables.
@@ -54,26 +54,25 @@ def load(
 
 
 class Inventory:
-    """Hosts and groups, settled. ``warnings`` grows while hosts are read.
+    """Hosts and groups, settled. ``warnings`` and ``encrypted_files`` grow while hosts are read.
 
-    ``directories`` are those in which files of variables may lie, the lowest first.
+    ``directory`` is the first source's: what belongs to an inventory (lock files) lies there. ``group_files`` and
+    ``host_files`` are where files of variables may lie, the lowest first.
     """
 
     def __init__(
         self, graph: Graph, vault: Vault, directories: Sequence[Path], playbook_dir: Path, warnings: list[str]
     ) -> None:
         self._graph = graph
-        self.directories = (*directories, playbook_dir)
+        self.directory = directories[0] if directories else playbook_dir
         self._playbook_dir = playbook_dir
         self.warnings = warnings
-        self.files = VariableFiles(vault, warnings.append)
+        reader = VariableReader(vault, warnings.append)
+        self.group_files = [VariableDirectory(each, "group", reader) for each in (*directories, playbook_dir)]
+        self.host_files = [VariableDirectory(each, "host", reader) for each in (*directories, playbook_dir)]
+        self.encrypted_files = reader.encrypted
         self._hosts: dict[str, Host] = {}
         self._group_layers: dict[frozenset[Group], tuple[tuple[Layer, ...], dict[str, object]]] = {}
-
-    @property
-    def directory(self) -> Path:
-        """The first source's directory: what belongs to an inventory (lock files) lies there."""
-        return self.directories[0]
 
     @property
     def groups(self) -> Mapping[str, Group]:
@@ -104,14 +103,15 @@ class Inventory:
     def _assemble(self, entry: HostEntry) -> Host:
         groups = frozenset(entry.all_groups())
         layers, variables = self._from_groups(groups)
-        own = [*entry.layers, *self._of_files(lambda directory: self.files.of_host(directory, entry.name))]
+        own = [*entry.layers, *(layer for files in self.host_files for layer in files.of(entry.name))]
         merged = dict(variables)
         for layer in own:
             merged.update(layer.values)
         for name in KEPT_BY_ANSIBLE & merged.keys():
             del merged[name]
         group_names = tuple(sorted(group.name for group in groups if group.name != ALL))
-        return Host(entry.name, group_names, merged, (*layers, *own), self._given(entry, group_names))
+        given = partial(self._given, entry, group_names)
+        return Host(entry.name, group_names, merged, (*layers, *own), given)
 
     def _from_groups(self, groups: frozenset[Group]) -> tuple[tuple[Layer, ...], dict[str, object]]:
         """What the groups give, lowest first, and merged; hosts of the same groups share it.
@@ -125,21 +125,14 @@ class Inventory:
             layers = [
                 *everything.layers,
                 *(layer for group in others for layer in group.layers),
-                *self._of_files(lambda directory: self.files.of_group(directory, ALL)),
-                *self._of_files(
-                    lambda directory: (each for group in others for each in self.files.of_group(directory, group.name))
-                ),
+                *(layer for files in self.group_files for layer in files.of(ALL)),
+                *(layer for files in self.group_files for group in others for layer in files.of(group.name)),
             ]
             merged: dict[str, object] = {}
             for layer in layers:
                 merged.update(layer.values)
             self._group_layers[groups] = tuple(layers), merged
         return self._group_layers[groups]
-
-    def _of_files(self, read: Callable[[Path], Iterable[Layer]]) -> Iterator[Layer]:
-        """What ``read`` finds beside each source, then beside the playbook."""
-        for directory in self.directories:
-            yield from read(directory)
 
     def _given(self, entry: HostEntry, group_names: tuple[str, ...]) -> Mapping[str, object]:
         """The names that expressions know beside the host's variables."""

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from fleet.inventory.connection import PASSWORDS
 from fleet.inventory.groups import ALL, Group
 from fleet.inventory.inventory import Inventory
-from fleet.inventory.values import ansible_json, secreted
+from fleet.inventory.values import secreted
 
 
 def listed(inventory: Inventory, names: Collection[str] | None = None, *, masked: bool = False) -> dict[str, Any]:
-    """Groups with their own hosts and children, and under ``_meta`` the variables of each host.
+    """Groups with their own hosts and children, and under ``_meta`` the variables of each host, as they stand there.
 
-    ``names`` are the hosts to show, all where there are none given; ``masked`` hides what came from a vault.
+    ``names`` are the hosts to show, all where there are none given; ``masked`` hides passwords that stand in clear.
+    What else is to be hidden is the business of who writes it out.
     """
     shown = inventory.names(ALL) if names is None else names
     answer: dict[str, Any] = {}
@@ -27,12 +28,12 @@ def listed(inventory: Inventory, names: Collection[str] | None = None, *, masked
     return answer
 
 
-def variables(inventory: Inventory, name: str, *, masked: bool = False) -> Any:
-    """One host's variables as ``ansible-inventory --host`` prints them; ``masked`` hides passwords as well."""
+def variables(inventory: Inventory, name: str, *, masked: bool = False) -> Mapping[str, object]:
+    """One host's variables as they stand there; ``masked`` makes secrets of passwords."""
     values = inventory.host(name).variables
-    if masked:
-        values = {key: secreted(value) if key in PASSWORDS else value for key, value in values.items()}
-    return ansible_json(values, masked=masked)
+    if masked and not PASSWORDS.isdisjoint(values):
+        return {key: secreted(value) if key in PASSWORDS else value for key, value in values.items()}
+    return values
 
 
 def graph(inventory: Inventory, start: str = ALL) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -85,17 +86,20 @@ class Matcher:
         return _subscripted(names, subscript, pattern)
 
     def _enumerate(self, expression: str) -> list[str]:
-        """The hosts of matching groups, then matching hosts where the pattern may be about hosts."""
+        """The hosts of matching groups, then matching hosts where the pattern may be about hosts.
+
+        A host that is found twice stands there twice: Ansible counts so in ``web*[3]``.
+        """
         matches = _compiled(expression)
         groups = [group for name, group in self._graph.groups.items() if matches(name)]
-        names = {host.name: None for group in groups for host in group.below()}
+        names = [host.name for group in groups for host in group.below()]
         if not groups or expression[0] == "~" or any(sign in expression for sign in _LOOKS_AT_HOSTS):
-            names.update((name, None) for name in self._graph.hosts if matches(name))
+            names += [name for name in self._graph.hosts if matches(name)]
         if not names and expression in LOCALHOST:
             return [self._localhost(expression)]
         if not names and not groups and expression != ALL:
             self._warn(f"no host or group matches {expression!r}")
-        return list(names)
+        return names
 
     def _localhost(self, name: str) -> str:
         """The machine itself, which needs no inventory: under the first name that it goes by, there or here."""
@@ -105,7 +109,9 @@ class Matcher:
 
 def _compiled(expression: str) -> Callable[[str], object]:
     try:
-        return re.compile(expression[1:] if expression[0] == "~" else fnmatch.translate(expression)).match
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # Python's plans for `[[`, which are none of the user's
+            return re.compile(expression[1:] if expression[0] == "~" else fnmatch.translate(expression)).match
     except (re.error, RecursionError, OverflowError) as error:
         raise UsageError(f"pattern {expression!r}: {error}", hint="after ~ stands a regular expression") from None
 

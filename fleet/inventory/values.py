@@ -114,7 +114,7 @@ def ansible_json(value: object, *, masked: bool = False) -> Any:
     if isinstance(value, (dt.date, dt.time)):
         return value.isoformat()
     if isinstance(value, Mapping):
-        return {_json_key(key): ansible_json(item, masked=masked) for key, item in value.items()}
+        return {json_key(key): ansible_json(item, masked=masked) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [ansible_json(item, masked=masked) for item in value]
     if isinstance(value, (set, frozenset)):
@@ -145,8 +145,10 @@ def secrets_in(value: object) -> Iterable[Secret]:
             yield from secrets_in(item)
 
 
-def _json_key(key: object) -> str:
+def json_key(key: object) -> str:
     """A key as Python's JSON writes it; what it would refuse (a date) as its text."""
+    if type(key) is str:
+        return key
     if isinstance(key, bool):
         return "true" if key else "false"
     return "null" if key is None else str(key)

@@ -14,72 +14,18 @@ from fleet.inventory.vault import Vault
 _EXTENSIONS = ("", ".yml", ".yaml", ".json")
 
 
-class VariableFiles:
-    """The variable files beside the sources and beside the playbook, each read once and only when asked for."""
+class VariableReader:
+    """Reads files of variables, each once."""
 
     def __init__(self, vault: Vault, warn: Callable[[str], None]) -> None:
         self._vault = vault
         self._warn = warn
-        self._entries: dict[Path, frozenset[str]] = {}
         self._documents: dict[Path, Document] = {}
-        self._layers: dict[tuple[Path, str], tuple[Layer, ...]] = {}
         #: The files that lay there as a vault.
         self.encrypted: list[str] = []
 
-    def of_group(self, directory: Path, name: str) -> tuple[Layer, ...]:
-        """What ``directory``/group_vars says of the group ``name``. Raises InventoryError, VaultError."""
-        return self._of(directory / "group_vars", name, f"group {name}")
-
-    def of_host(self, directory: Path, name: str) -> tuple[Layer, ...]:
-        """What ``directory``/host_vars says of the host ``name``. Raises InventoryError, VaultError."""
-        return self._of(directory / "host_vars", name, f"host {name}")
-
-    def names(self, directory: Path) -> Iterator[tuple[Path, str]]:
-        """What lies in a group_vars or host_vars directory, with the name of the group or host that it would be for."""
-        for name in sorted(self._listed(directory)):
-            path = directory / name
-            if not name.startswith(".") and not name.endswith("~"):
-                if path.is_dir():
-                    yield path, name
-                elif path.suffix in _EXTENSIONS[1:]:
-                    yield path, path.stem
-
-    def _of(self, directory: Path, name: str, owner: str) -> tuple[Layer, ...]:
-        key = (directory, name)
-        if key not in self._layers:
-            layers = (self._layer(path, owner) for path in self._find(directory, name))
-            self._layers[key] = tuple(layer for layer in layers if layer.values)
-        return self._layers[key]
-
-    def _find(self, directory: Path, name: str) -> Iterator[Path]:
-        """The files for ``name``: the first of the possible names that is there, or all that a directory holds."""
-        if name.startswith("/") or not self._mentions(directory, name):
-            return
-        for extension in _EXTENSIONS:
-            path = directory / f"{name}{extension}"
-            if path.is_dir():
-                yield from _files_below(path, ())
-                return
-            if path.exists():
-                yield path
-                return
-
-    def _mentions(self, directory: Path, name: str) -> bool:
-        """Whether a file there may be about ``name``; most aren't, and asking the disk each time is slow."""
-        entries = self._listed(directory)
-        if "/" in name or name in (".", ".."):
-            return bool(entries)
-        return any(f"{name}{extension}" in entries for extension in _EXTENSIONS)
-
-    def _listed(self, directory: Path) -> frozenset[str]:
-        if directory not in self._entries:
-            try:
-                self._entries[directory] = frozenset(names_in(directory))
-            except InventoryError:  # there is none, or it is a file
-                self._entries[directory] = frozenset()
-        return self._entries[directory]
-
-    def _layer(self, path: Path, owner: str) -> Layer:
+    def layer(self, path: Path, owner: str) -> Layer:
+        """What the file says, for ``owner``. Raises InventoryError, VaultError."""
         if path not in self._documents:
             content = read(path, self._vault)
             if content.encrypted:
@@ -94,6 +40,55 @@ class VariableFiles:
                 hint="name: value",
             )
         return Layer(owner, document.variables(values), document.at())
+
+
+class VariableDirectory:
+    """One group_vars or host_vars directory, there or not. ``kind`` is "group" or "host"."""
+
+    def __init__(self, beside: Path, kind: str, reader: VariableReader) -> None:
+        self.kind = kind
+        self._path = beside / f"{kind}_vars"
+        self._reader = reader
+        self._layers: dict[str, tuple[Layer, ...]] = {}
+        try:
+            self._entries = frozenset(names_in(self._path))
+        except InventoryError:  # there is none, or it is a file
+            self._entries = frozenset()
+
+    def of(self, name: str) -> tuple[Layer, ...]:
+        """What its files say of the group or host ``name``. Raises InventoryError, VaultError."""
+        if not self._entries:
+            return ()
+        if name not in self._layers:
+            layers = [self._reader.layer(path, f"{self.kind} {name}") for path in self._files(name)]
+            self._layers[name] = tuple(layer for layer in layers if layer.values)
+        return self._layers[name]
+
+    def names(self) -> Iterator[tuple[Path, str]]:
+        """What lies there, with the name of the group or host that it would be for."""
+        for entry in sorted(self._entries):
+            path = self._path / entry
+            if not entry.startswith(".") and not entry.endswith("~"):
+                if path.is_dir():
+                    yield path, entry
+                elif path.suffix in _EXTENSIONS[1:]:
+                    yield path, path.stem
+
+    def _files(self, name: str) -> Iterator[Path]:
+        """The files for ``name``: the first of the possible names that is there, or all that a directory holds."""
+        elsewhere = "/" in name or name in (".", "..")  # Ansible joins paths without looking
+        if name.startswith("/"):
+            return
+        for extension in _EXTENSIONS:
+            if not elsewhere and f"{name}{extension}" not in self._entries:
+                continue  # most groups and hosts have no file: known without asking the disk
+            path = self._path / f"{name}{extension}"
+            if path.is_dir():
+                yield from _files_below(path, ())
+                return
+            if path.exists():
+                yield path
+                return
 
 
 def _files_below(directory: Path, above: Sequence[Path]) -> Iterator[Path]:

@@ -11,6 +11,7 @@ import pytest
 
 from fleet.errors import InputError
 from fleet.inventory import load
+from fleet.inventory.encoding import Encoder
 from fleet.inventory.listing import listed
 from tests.unit.inventory.conformance import EXPECTED, ask_ansible, cases, lay_out, passwords, sources
 
@@ -30,7 +31,9 @@ def test_case(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         assert str(caught.value)
         return
     inventory = load(sources(case), passwords=passwords(case))
-    assert comparable(listed(inventory)) == comparable(expected["list"])
+    said = Encoder().text(listed(inventory))
+    assert said == json.dumps(json.loads(said), sort_keys=True, indent=4)
+    assert comparable(json.loads(said)) == comparable(expected["list"])
     for written, names in expected["hosts"].items():
         pattern, _, limit = written.partition(" --limit ")
         if "error" in names:
