@@ -181,7 +181,7 @@ WRONG: tuple[tuple[dict[str, Any], str, str], ...] = (
     (_asked(text={"status": 0, "body": "refused"}), "qwen: text", "no answer"),
     (_asked(image={"status": 400, "body": "no eyes"}), "qwen: image", "400: no eyes"),
     (_asked(without_key={"GET /v1/models": 200}), "qwen: key", "answered without the key: GET /v1/models (200)"),
-    (_asked(without_key={}), "qwen: key", "doesn't describe"),
+    (_asked(without_key={}), "qwen: key", "runs without a key"),
     ({"env": "644 root:root /x/env\n"}, "qwen: secret_files", "644 root:root"),
     ({"files": "2 config.json\n7 model.safetensors\n"}, "qwen: weights", "another size: model.safetensors"),
     ({"stamp": False}, "qwen: weights", "never checked"),
