@@ -18,7 +18,11 @@ from typing import Any
 KEY = os.environ.get("VLLM_API_KEY", "")
 URL, NAME, VISION = sys.argv[1], sys.argv[2], sys.argv[3] == "yes"
 #: What is asked where the server doesn't describe itself (--disable-fastapi-docs).
-PATHS = {"/v1/models": {"get": {}}, "/v1/chat/completions": {"post": {}}, "/v1/completions": {"post": {}}}
+PATHS: dict[str, dict[str, Any]] = {
+    "/v1/models": {"get": {}},
+    "/v1/chat/completions": {"post": {}},
+    "/v1/completions": {"post": {}},
+}
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never through a proxy of the environment
 
 
