@@ -279,3 +279,16 @@ def test_a_suite_that_cannot_be_run_is_an_error_not_a_pass(monkeypatch: pytest.M
     monkeypatch.setattr("fleet.verify.CHECKS", tmp_path)
     with pytest.raises(FleetError, match="could not be run"):
         check(World().transport)
+
+
+def test_ctrl_c_ends_it_as_such() -> None:
+    def interrupted(command: str, stdin: bytes | None) -> str:
+        raise KeyboardInterrupt
+
+    def connect(name: str) -> FakeTransport:
+        host = World().transport(name)
+        host.answers = [("systemctl is-enabled", interrupted), *host.answers]
+        return host
+
+    with pytest.raises(KeyboardInterrupt):
+        check(connect)
