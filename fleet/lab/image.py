@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -115,9 +116,9 @@ def _slim(place: Path) -> None:
                  "torchvision.libs"):  # fmt: skip
         path = place / name
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    for file in (place / "torch/bin").iterdir():
-        if file.name != "torch_shm_manager":
-            file.unlink()
+    for path in (place / "torch/bin").iterdir():
+        if path.name != "torch_shm_manager":
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
     for stub in place.rglob("*.pyi"):
         stub.unlink()
     objects = [p for p in place.rglob("*.so*") if p.is_file() and not p.parent.name.endswith(".libs")]
@@ -260,13 +261,9 @@ class _Registry:
             raise LabError("the lab's registry takes no upload", where="lab.up")
         place = begun.headers["Location"]
         join = "&" if "?" in place else "?"
-        data = content if isinstance(content, bytes) else content.open("rb")
-        self._ask(
-            "PUT",
-            f"{place}{join}digest={digest}",
-            data,
-            {"Content-Length": str(size), "Content-Type": "application/octet-stream"},
-        )
+        headers = {"Content-Length": str(size), "Content-Type": "application/octet-stream"}
+        with io.BytesIO(content) if isinstance(content, bytes) else content.open("rb") as data:
+            self._ask("PUT", f"{place}{join}digest={digest}", data, headers)
 
     def manifest(self, tag: str, body: bytes) -> str:
         """Push the manifest; its digest."""
@@ -276,7 +273,8 @@ class _Registry:
     def _ask(self, method: str, url: str, data: Any = None, headers: dict[str, str] | None = None) -> Any:
         request = urllib.request.Request(url, data, headers or {}, method=method)
         try:
-            return urllib.request.urlopen(request, timeout=600, context=self._trust)
+            with urllib.request.urlopen(request, timeout=600, context=self._trust) as answer:
+                return answer
         except urllib.error.HTTPError as error:
             if error.code == 404 and method == "HEAD":
                 return None
