@@ -50,7 +50,9 @@ def load(
             read_source(source, graph, vault, warnings.append)
     problems.check()
     warnings += graph.settle()
-    return Inventory(graph, vault, _directories(names), Path(playbook_dir), warnings)
+    beside = _beside(names)
+    directories = _last_of_each([*beside, Path(playbook_dir)])
+    return Inventory(graph, vault, (beside or directories)[0], directories, Path(playbook_dir), warnings)
 
 
 class Inventory:
@@ -61,15 +63,21 @@ class Inventory:
     """
 
     def __init__(
-        self, graph: Graph, vault: Vault, directories: Sequence[Path], playbook_dir: Path, warnings: list[str]
+        self,
+        graph: Graph,
+        vault: Vault,
+        directory: Path,
+        directories: Sequence[Path],
+        playbook_dir: Path,
+        warnings: list[str],
     ) -> None:
         self._graph = graph
-        self.directory = directories[0] if directories else playbook_dir
+        self.directory = directory
         self._playbook_dir = playbook_dir
         self.warnings = warnings
         reader = VariableReader(vault, warnings.append)
-        self.group_files = [VariableDirectory(each, "group", reader) for each in (*directories, playbook_dir)]
-        self.host_files = [VariableDirectory(each, "host", reader) for each in (*directories, playbook_dir)]
+        self.group_files = [VariableDirectory(each, "group", reader) for each in directories]
+        self.host_files = [VariableDirectory(each, "host", reader) for each in directories]
         self.encrypted_files = reader.encrypted
         self._hosts: dict[str, Host] = {}
         self._group_layers: dict[frozenset[Group], tuple[tuple[Layer, ...], dict[str, object]]] = {}
@@ -193,14 +201,16 @@ class _HostVars(Mapping[str, object]):
         return len(self._inventory.names(ALL))
 
 
-def _directories(sources: Iterable[str]) -> list[Path]:
-    """Where files of variables may lie beside the sources; a directory named twice counts where it is named last."""
-    directories: dict[Path, None] = {}
-    for source in sources:
-        path = Path(source)
-        if "," in source and not path.exists():
-            continue
-        directory = path if path.is_dir() else path.parent
-        directories.pop(directory, None)
-        directories[directory] = None
-    return list(directories)
+def _beside(sources: Iterable[str]) -> list[Path]:
+    """Each source's directory; lists of names have none."""
+    paths = [Path(source) for source in sources if "," not in source or Path(source).exists()]
+    return [path if path.is_dir() else path.parent for path in paths]
+
+
+def _last_of_each(directories: Iterable[Path]) -> list[Path]:
+    """A directory that comes twice counts where it comes last, which is what reading it twice amounts to."""
+    found: dict[Path, Path] = {}
+    for directory in directories:
+        real = directory.resolve()
+        found[real] = found.pop(real, directory)
+    return list(found.values())
