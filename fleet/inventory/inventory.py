@@ -8,6 +8,7 @@ from functools import cached_property, partial
 from pathlib import Path
 
 from fleet.errors import UsageError
+from fleet.inventory.ansible_cfg import read_config
 from fleet.inventory.groups import ALL, LOCALHOST, Graph, Group, HostEntry, Layer
 from fleet.inventory.host import Host
 from fleet.inventory.passwords import read_passwords
@@ -41,13 +42,14 @@ def load(
     Files of variables are read when a host is asked for: beside each source, and in ``playbook_dir``, which is the
     working directory for ``ansible-inventory`` too. Raises InventoryError, VaultError, or Findings for several.
     """
-    warnings: list[str] = []
+    config = read_config()
+    warnings = list(config.warnings)
     graph, vault = Graph(), Vault(tuple(read_passwords() if passwords is None else passwords))
     problems = Problems()
     names = [str(Path(os.path.expandvars(source)).expanduser()) for source in sources]
     for source in names:
         with problems.at(Line(source)):
-            read_source(source, graph, vault, warnings.append)
+            read_source(source, graph, vault, warnings.append, config.ignored)
     problems.check()
     warnings += graph.settle()
     beside = _beside(names)
