@@ -64,7 +64,11 @@ def look(transport: Transport, resources: Sequence[Resource], *, timeout: float 
         return {}
     nonce = probe.new_nonce()
     reply = transport.run(probe.script(resources, nonce), timeout=timeout)
-    return probe.read(reply.stdout, resources, nonce)
+    try:
+        return probe.read(reply.stdout, resources, nonce)
+    except CommandFailed as error:
+        error.where = transport.name
+        raise
 
 
 def apply_host(
@@ -77,16 +81,19 @@ def apply_host(
     say: Say,
     detail: Say,
     interrupt: bool = False,
+    check: Callable[[], None] = lambda: None,
 ) -> Applied:
     """Do the changes that ``allowed`` names (by resource id), in the resources' order, up to the first failure.
 
     What turns out to interrupt something waits, unless ``interrupt`` says that this is the time for it (a rollout).
+    ``check`` is asked before each change and raises where the host is no longer ours.
     """
     done = Applied()
     for resource in resources:
         if resource.id not in allowed:
             continue
         try:
+            check()
             seen = look(transport, [resource])[resource.id]
             change = resource.diff(seen)
             if change is None or isinstance(resource, Pending):
@@ -148,7 +155,9 @@ def take(transport: Transport, step: Step, say: Say) -> None:
 
 def _run(transport: Transport, step: Run) -> None:
     stdin = step.stdin.reveal().encode() if isinstance(step.stdin, Secret) else step.stdin
-    reply = transport.run(f"{PREAMBLE}\n{step.script}", stdin, timeout=step.timeout)
+    # A connection that breaks looks like the end of the input: write_file compares what came with what was sent.
+    size = f"stdin_size={len(stdin)}\n" if stdin is not None else ""
+    reply = transport.run(f"{PREAMBLE}\n{size}{step.script}", stdin, timeout=step.timeout)
     if not reply.ok:
         words = (reply.stderr.strip() or reply.stdout.strip()).splitlines()
         raise CommandFailed(
@@ -187,7 +196,7 @@ def _reboot(transport: Transport, step: Reboot, say: Say) -> None:
     until = time.monotonic() + step.timeout
     while time.monotonic() < until:
         time.sleep(3)
-        transport.close()
+        transport.drop()
         with contextlib.suppress(FleetError):
             now = _boot_id(transport)
             if now and now != before:

@@ -33,6 +33,9 @@ def assign(instances: Sequence[Instance], gpus: Sequence[Gpu], remembered: Mappi
         given[name] = tuple(sorted(chosen, key=lambda gpu: gpu.index))
         taken.update(gpu.uuid for gpu in chosen)
 
+    def owned(name: str) -> list[Gpu]:
+        return [by_uuid[uuid] for uuid in dict.fromkeys(remembered.get(name, ())) if uuid in by_uuid]
+
     for instance in instances:
         if instance.gpus == "all":
             give(instance.name, gpus)
@@ -49,14 +52,15 @@ def assign(instances: Sequence[Instance], gpus: Sequence[Gpu], remembered: Mappi
     counted = [i for i in instances if isinstance(i.gpus, int)]
     kept: set[str] = set()
     for instance in counted:
-        before = [by_uuid[u] for u in remembered.get(instance.name, ()) if u in by_uuid and u not in taken]
-        if len(before) == instance.gpus:
-            give(instance.name, before)
+        before = [gpu for gpu in owned(instance.name) if gpu.uuid not in taken]
+        if isinstance(instance.gpus, int) and len(before) >= instance.gpus:
+            give(instance.name, before[: instance.gpus])
             kept.add(instance.name)
     for instance in counted:
         if instance.name in kept:
             continue
-        free = [gpu for gpu in gpus if gpu.uuid not in taken]
+        own = owned(instance.name)
+        free = [gpu for gpu in [*own, *(gpu for gpu in gpus if gpu not in own)] if gpu.uuid not in taken]
         if isinstance(instance.gpus, int) and len(free) < instance.gpus:
             problems.append(
                 f"instance {instance.name!r} wants {instance.gpus} GPUs, "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import traceback
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import TypeVar
@@ -26,6 +27,8 @@ class Crew:
     def transport(self, host: str) -> Transport:
         """The host's connection, opened once and kept for the run."""
         with self._lock:
+            if self.stopped.is_set():
+                raise HostError("not begun: the run was ended", where=host)
             if host not in self._open:
                 self._open[host] = self._connect(host)
             return self._open[host]
@@ -51,6 +54,13 @@ class Crew:
                         results[futures[future]] = future.result()
                     except FleetError as error:
                         results[futures[future]] = error
+                    except Exception as bug:  # ours, not the host's: shown whole, and the other hosts go on
+                        results[futures[future]] = HostError(
+                            f"unexpected {type(bug).__name__}: {bug}",
+                            where=futures[future],
+                            hint="this is a bug of vllm-fleet: report it with the lines above",
+                            stderr="".join(traceback.format_exception(bug))[-2000:],
+                        )
         except BaseException:
             self.stopped.set()
             self.close()

@@ -19,6 +19,8 @@ from fleet.transport import Transport
 
 JOBS: Final = "/var/lib/fleet/jobs"
 PREFIX: Final = "fleet-job-"
+#: Bytes of a job's log that one look at it brings here.
+MOST_AT_ONCE: Final = 60_000
 Say = Callable[[str], None]
 
 
@@ -28,7 +30,11 @@ def start(transport: Transport, job: Job) -> bool:
     lines = [f"{name} {_encode(content)}" for name, content in files.items()]
     script = f"""{PREAMBLE}; set -e
 u={quote(PREFIX + job.name)}; d={JOBS}/{quote(job.name)}
-case $(systemctl is-active "$u" 2>/dev/null || true) in active|activating|deactivating) echo running; exit 0;; esac
+while :; do  # one that has written its status is done; its unit is gone a moment later
+  case $(systemctl is-active "$u" 2>/dev/null || true) in active|activating|deactivating) ;; *) break;; esac
+  [ -f "$d/rc" ] || {{ echo running; exit 0; }}
+  sleep 0.1
+done
 systemctl reset-failed "$u" 2>/dev/null || true
 rm -rf "$d"; mkdir -p {JOBS}; chmod 0700 {JOBS}; mkdir -m 0700 "$d"
 while read -r n c; do printf %s "$c" | base64 -d > "$d/$n"; done
@@ -63,7 +69,7 @@ def follow(transport: Transport, name: str, what: str, say: Say, *, timeout: flo
                 stderr=reply.stderr,
                 hint="run again to go on with it",
             )
-        status, active, size = (*state.strip().split(" "), "", "", "")[:3]
+        status, active, size = (*state.split(" "), "", "", "")[:3]
         offset = int(size or offset)
         tail = (tail + text)[-4000:]
         for line in text.splitlines():
@@ -84,15 +90,18 @@ def run(transport: Transport, job: Job, say: Say) -> str:
 
 
 def _poll(name: str, offset: int) -> str:
-    """What is new in the log since ``offset``, at once or within 4 s; then ``@@STATUS ACTIVE SIZE``."""
-    return f"""d={JOBS}/{quote(name)}; u={quote(PREFIX + name)}; i=0
-while [ $i -lt 8 ] && [ ! -f "$d/rc" ] && [ "$(wc -c < "$d/log" 2>/dev/null || echo 0)" -le {offset} ]; do
+    """What is new in the log since ``offset``, within 4 s; then ``@@STATUS ACTIVE SIZE``."""
+    # Half a second at least passes while it runs, so that a chatty job isn't asked without a pause; of a lot of output
+    # only the end travels, the whole stays on the host. An rc that a full disk left empty is a failure.
+    return f"""{PREAMBLE}; d={JOBS}/{quote(name)}; u={quote(PREFIX + name)}; i=0; o={offset}
+while [ $i -lt 8 ] && [ ! -f "$d/rc" ] && {{ [ $i -eq 0 ] || [ "$(cat "$d/log" 2>/dev/null | wc -c)" -le $o ]; }}; do
   case $(systemctl is-active "$u") in active|activating|deactivating) ;; *) break;; esac
   sleep 0.5; i=$((i+1))
 done
-a=$(systemctl is-active "$u"); r=-; [ -f "$d/rc" ] && r=$(cat "$d/rc")
-n=$(wc -c < "$d/log" 2>/dev/null || echo 0); [ "$n" -gt $(({offset}+60000)) ] && [ "$r" = - ] && n=$(({offset}+60000))
-tail -c +{offset + 1} "$d/log" 2>/dev/null | head -c $((n-{offset}))
+a=$(systemctl is-active "$u"); r=-
+if [ -f "$d/rc" ]; then r=$(cat "$d/rc"); case $r in ''|*[!0-9]*) r=255;; esac; fi
+n=$(($(cat "$d/log" 2>/dev/null | wc -c))); [ "$n" -le $((o+{MOST_AT_ONCE})) ] || o=$((n-{MOST_AT_ONCE}))
+tail -c +$((o+1)) "$d/log" 2>/dev/null | head -c $((n-o))
 printf '\\n@@%s %s %s' "$r" "$a" "$n\""""
 
 

@@ -22,6 +22,7 @@ from fleet.shell import PREAMBLE, quote
 from fleet.transport import Held, Transport
 
 _DIR: Final = "/run/fleet"
+_LIB: Final = "/var/lib/fleet"
 _KEPT: Final = "/var/lib/fleet/held"  # outlives reboots: somebody's word, not a process
 _HEARTBEAT_SECONDS: Final = 20
 
@@ -70,7 +71,19 @@ class HostLock:
         self._done = threading.Event()
 
     def __enter__(self) -> HostLock:
-        held, line = self._transport.hold(_take(self._owner))
+        self._held = self._taken()
+        threading.Thread(target=self._beat, daemon=True).start()
+        return self
+
+    def _taken(self, *, again: bool = False) -> Held:
+        held, line = self._transport.hold(_take(self._owner, again=again))
+        if line == "released":
+            held.release()
+            raise LockHeld(
+                "the lock was released by hand while we were at work",
+                where=self._transport.name,
+                hint="./inv lock.status and ./inv history tell who is there now; then run again",
+            )
         if line != "locked":
             held.release()
             word, _, rest = line.partition(" ")
@@ -80,9 +93,17 @@ class HostLock:
                 where=self._transport.name,
                 hint="wait, or after asking them: ./inv lock.release --hosts " + self._transport.name,
             )
-        self._held = held
-        threading.Thread(target=self._beat, daemon=True).start()
-        return self
+        return held
+
+    def check(self) -> None:
+        """That it is still ours; a lock whose connection was lost (a reboot) is taken again.
+
+        Raises:
+            LockHeld: somebody released it by hand, or took it since.
+        """
+        if self._held and not self._held.alive():
+            self._held.release()
+            self._held = self._taken(again=True)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -92,9 +113,9 @@ class HostLock:
             self._held.release()
 
     def _beat(self) -> None:
-        while self._held and not self._done.wait(_HEARTBEAT_SECONDS):
-            if not self._held.alive():
-                return
+        while not self._done.wait(_HEARTBEAT_SECONDS):
+            if self._held:
+                self._held.alive()  # each look is a beat; what has ended is found by check()
 
 
 def status(transport: Transport) -> Owner | None:
@@ -114,7 +135,7 @@ def keep(transport: Transport, owner: Owner) -> None:
         LockHeld: somebody has it.
     """
     reply = transport.run(
-        f"{PREAMBLE}; mkdir -p {_DIR} /var/lib/fleet; [ -f {_KEPT} ] && {{ echo kept $(cat {_KEPT}); exit 1; }}; "
+        f"{PREAMBLE}; mkdir -p {_DIR} {_LIB}; [ -f {_KEPT} ] && {{ echo kept $(cat {_KEPT}); exit 1; }}; "
         f"exec 9>{_DIR}/lock; flock -n 9 || {{ echo held $(cat {_DIR}/owner); exit 1; }}; "
         f"printf %s {quote(owner.encoded())} > {_KEPT}.new && mv {_KEPT}.new {_KEPT}"
     )
@@ -128,7 +149,7 @@ def release(transport: Transport) -> bool:
     reply = transport.run(
         f"{PREAMBLE}; r=free; [ -f {_KEPT} ] && rm -f {_KEPT} && r=released; "
         f"[ -d {_DIR} ] || {{ echo $r; exit 0; }}; exec 9>{_DIR}/lock; "
-        f"flock -n 9 || {{ kill $(cat {_DIR}/pid) && r=released; }}; echo $r"
+        f"flock -n 9 || {{ : > {_DIR}/released; kill $(cat {_DIR}/pid) && r=released; }}; echo $r"
     )
     if not reply.ok:
         raise CommandFailed(
@@ -138,12 +159,14 @@ def release(transport: Transport) -> bool:
     return reply.stdout.strip() == "released"
 
 
-def _take(owner: Owner) -> str:
+def _take(owner: Owner, *, again: bool = False) -> str:
+    released = f"if [ -f {_DIR}/released ]; then echo released; exit 1; fi" if again else ":"
     note = quote(owner.encoded())
     return f"""{PREAMBLE}; mkdir -p {_DIR}
 if [ -f {_KEPT} ]; then echo kept $(cat {_KEPT}); exit 1; fi
+{released}
 exec 9>{_DIR}/lock
 if ! flock -n 9; then echo held $(cat {_DIR}/owner); exit 1; fi
-printf %s {note} > {_DIR}/owner; echo $$ > {_DIR}/pid; echo locked
+rm -f {_DIR}/released; printf %s {note} > {_DIR}/owner; echo $$ > {_DIR}/pid; echo locked
 while b=$(exec 9>&-; timeout {_HEARTBEAT_SECONDS * 6} dd bs=1 count=1 2>/dev/null) && [ -n "$b" ]; do :; done
 rm -f {_DIR}/owner {_DIR}/pid"""

@@ -112,17 +112,26 @@ def plan_host(
             planned = PlannedChange(change, digest([resource, seen[resource.id].text], key))
             (waits if change.interrupts else now).append(planned)
     found = tuple(problems)
-    print_ = _sha(json.dumps([[p.id, p.change.kind, p.digest] for p in [*now, *waits]]))
-    return HostPlan(host, tuple(now), tuple(waits), found, print_)
+    return HostPlan(host, tuple(now), tuple(waits), found, _fingerprint(now, waits))
 
 
 def write(plan: Plan, path: Path) -> None:
-    """Write the plan to a file (0600: diffs show settings), whole or not at all."""
+    """Write the plan to a file (0600: diffs show settings), whole or not at all.
+
+    Raises:
+        PlanError: it can't be written there.
+    """
     text = json.dumps(plan.as_json(), indent=2, ensure_ascii=False) + "\n"
     temporary = path.with_name(f".{path.name}.new")
-    temporary.touch(mode=0o600)
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    try:
+        temporary.unlink(missing_ok=True)  # what a killed run left may have another mode
+        temporary.touch(mode=0o600, exist_ok=False)
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        raise PlanError(
+            f"can't be written: {error.strerror}", where=str(path), hint="name a file in a directory that is there"
+        ) from error
 
 
 def load(path: Path) -> Plan:
@@ -167,18 +176,24 @@ def inputs_of(paths: Mapping[str, Sequence[Path]]) -> dict[str, str]:
 
 
 def _host_plan(name: str, item: Mapping[str, Any]) -> HostPlan:
+    changes = tuple(_planned(change) for change in item["changes"])
+    waits = tuple(_planned(change) for change in item["waits_for_rollout"])
     return HostPlan(
         name,
-        tuple(_planned(change) for change in item["changes"]),
-        tuple(_planned(change) for change in item["waits_for_rollout"]),
+        changes,
+        waits,
         tuple(Problem(p["words"], p["hint"], p["level"]) for p in item["problems"]),
-        item["fingerprint"],
+        _fingerprint(changes, waits),  # worked out anew: a change added by hand makes it another plan
     )
 
 
 def _planned(item: Mapping[str, Any]) -> PlannedChange:
     change = Change(item["id"], item["kind"], item["why"], item["diff"], tuple(item["interrupts"]))
     return PlannedChange(change, str(item["digest"]))
+
+
+def _fingerprint(changes: Sequence[PlannedChange], waits: Sequence[PlannedChange]) -> str:
+    return _sha(json.dumps([[planned.as_json() for planned in part] for part in (changes, waits)]))
 
 
 def _sha(text: str) -> str:

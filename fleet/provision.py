@@ -6,17 +6,18 @@ driver, an image after Docker) is found by the next round; a host where the firs
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from fleet import jobs
 from fleet.apply import Failure, apply_host, failure_of
 from fleet.crew import Crew
-from fleet.errors import AuthError, FleetError, HostKeyError, Unreachable
+from fleet.errors import AuthError, CommandFailed, FleetError, HostKeyError, Unreachable
 from fleet.lock import HostLock, Owner
 from fleet.plan import HostPlan
 from fleet.progress import Progress
+from fleet.resource import KNOWN_AFTER_APPLY
 from fleet.survey import Survey
 from fleet.transport import Transport
 
@@ -97,30 +98,28 @@ class Provision:
             result.skipped = len(first.plan.waits)
             return result
         try:
-            with HostLock(transport, self.owner):
-                self._rounds(name, transport, first, result)
+            with HostLock(transport, self.owner) as lock:
+                self._rounds(name, transport, lock, result)
         except FleetError as error:
             result.fail("host", error)
         finally:
             self.progress.finished(name)
         return result
 
-    def _rounds(self, name: str, transport: Transport, first: Survey, result: HostResult) -> None:
-        say = lambda text: self.progress.detail(name, text)  # noqa: E731 — one line, used twice
-        for job in first.target.facts.jobs:
-            short = job.removeprefix(jobs.PREFIX).removesuffix(".service")
-            self.progress.doing(name, f"following {short}, which is still at work there")
-            try:
-                jobs.follow(transport, short, short, say)
-            except FleetError as error:  # its resource will be looked at again, and its work begun again if need be
-                self.progress.say(name, f"{short}: {error.message}")
-        allowed = {change.id for change in self.exactly[name].changes} if self.exactly else None
-        changed: set[str] = set()
+    def _rounds(self, name: str, transport: Transport, lock: HostLock, result: HostResult) -> None:
         current = self.survey(name, transport)  # what was seen before is looked at again under the lock
+        if current.target.facts.jobs:
+            self._follow_all(name, transport, current.target.facts.jobs)
+            current = self.survey(name, transport)
+        if refused := self._refused(name, current.plan):
+            result.failed = 1
+            result.failures = [refused]
+            return
+        changed: set[str] = set()
         before: list[str] = []
         for _ in range(MOST_ROUNDS):
             wanted = self._wanted(current)
-            beyond = [id_ for id_ in wanted if allowed is not None and id_ not in allowed]
+            beyond = self._beyond(name, current.plan)
             if beyond:
                 words = f"not in the plan: {', '.join(beyond)}"
                 result.failed = 1
@@ -140,7 +139,8 @@ class Provision:
                 owner=self.owner,
                 run_name=self.run_name,
                 say=lambda text: self.progress.doing(name, text),
-                detail=say,
+                detail=lambda text: self.progress.detail(name, text),
+                check=lock.check,
                 interrupt=self.interrupt,
             )
             changed.update(applied.changed)
@@ -156,11 +156,42 @@ class Provision:
                 break
             before = wanted
             current = self.survey(name, transport)
+        else:
+            if left := self._wanted(current):
+                words = f"still something to do after {MOST_ROUNDS} rounds: {', '.join(left[:3])}"
+                result.failed = 1
+                hint = "something on the host may change it back each time; see the run's log"
+                result.failures.append(Failure(left[0], "", "", hint, words))
         result.waits = [change.id for change in current.plan.waits]
         result.changed = len(changed)
         result.skipped = len(result.waits)
-        left = {change.id for change in (*current.plan.changes, *current.plan.waits)}
-        result.ok = sum(1 for resource in current.resources if resource.id not in left and resource.id not in changed)
+        open_ = {change.id for change in (*current.plan.changes, *current.plan.waits)}
+        result.ok = sum(1 for resource in current.resources if resource.id not in open_ and resource.id not in changed)
+
+    def _follow_all(self, name: str, transport: Transport, units: Sequence[str]) -> None:
+        """Go on with what an earlier run left at work; how it ended is seen by the survey that comes after."""
+        for unit in units:
+            short = unit.removeprefix(jobs.PREFIX).removesuffix(".service")
+            self.progress.doing(name, f"following {short}, which is still at work there")
+            try:
+                jobs.follow(transport, short, short, lambda text: self.progress.detail(name, text))
+            except CommandFailed as error:  # its work is begun again if need be
+                self.progress.say(name, f"{short}: {error.message}")
+
+    def _beyond(self, name: str, plan: HostPlan) -> list[str]:
+        """What the plan file doesn't have: a resource, or another action than it names."""
+        if self.exactly is None:
+            return []
+        allowed = {planned.id: planned.change for planned in self.exactly[name].changes}
+        return [
+            planned.id
+            for planned in plan.changes
+            if planned.id not in allowed
+            or (
+                planned.change.kind != allowed[planned.id].kind
+                and KNOWN_AFTER_APPLY not in allowed[planned.id].why + planned.change.why
+            )
+        ]
 
     def _wanted(self, seen: Survey) -> list[str]:
         """What may be done now, in the resources' order."""

@@ -23,12 +23,12 @@ def result(text: str) -> None:
 
 def result_json(value: object) -> None:
     """The result for machines: one JSON document on stdout, secrets masked."""
-    print(mask(json.dumps(value, ensure_ascii=False, indent=2, default=plain), secrets), flush=True)
+    print(_masked(json.dumps(value, ensure_ascii=False, indent=2, default=plain)), flush=True)
 
 
 def result_jsonl(value: object) -> None:
     """One line of a stream of JSON documents, for verbs that follow something."""
-    print(mask(json.dumps(value, ensure_ascii=False, default=plain), secrets), flush=True)
+    print(_masked(json.dumps(value, ensure_ascii=False, default=plain)), flush=True)
 
 
 def note(text: str) -> None:
@@ -81,6 +81,11 @@ def plain(value: object) -> Any:
     if isinstance(value, (set, frozenset, tuple)):
         return list(value)
     return str(value)
+
+
+def _masked(document: str) -> str:
+    """A JSON text with secrets masked, also those that JSON writes with escapes (quotes, line ends)."""
+    return mask(document, {form for s in secrets for form in (s, json.dumps(s, ensure_ascii=False)[1:-1])})
 
 
 def _coloured(code: str, text: str) -> str:

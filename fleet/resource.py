@@ -11,6 +11,7 @@ import base64
 import binascii
 import dataclasses
 import hashlib
+import hmac
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -33,7 +34,7 @@ class Observation:
     @cached_property
     def fields(self) -> Mapping[str, str]:
         """The ``key=value`` lines; the last one of a key counts, everything else is ignored."""
-        pairs = (line.split("=", 1) for line in self.text.splitlines() if "=" in line)
+        pairs = (line.split("=", 1) for line in self.text.split("\n") if "=" in line)
         return {key: value for key, value in pairs if key.isidentifier()}
 
     def get(self, key: str, default: str = "") -> str:
@@ -185,9 +186,9 @@ class Problem:
 
 
 def digest(value: object, key: bytes) -> str:
-    """A hash (sha256, hex) of what is wanted: the same for equal resources, secrets by keyed hash only."""
+    """A keyed hash (HMAC-SHA256, hex) of what is wanted: the same for equal resources, and nothing without the key."""
     canonical = json.dumps(_canonical(value, key), sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(canonical.encode()).hexdigest()
+    return hmac.new(key, canonical.encode(), hashlib.sha256).hexdigest()
 
 
 def _canonical(value: object, key: bytes) -> object:

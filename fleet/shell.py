@@ -31,7 +31,8 @@ def write_file(path: str, *, mode: int = 0o644, owner: str = "root", group: str 
     The new file lies in a directory of its own beside it, under its own name (some checkers look at that), gets owner
     and mode before its content, is checked by the command ``check`` (``{}`` is its path), synced, and renamed over
     the old one, which stays as ``PATH.fleet-old`` when it differs (for going back). A reader sees the old bytes or the
-    new ones. Missing parents are made with mode 0755; what a killed run left beside is cleared away.
+    new ones. Where the variable ``stdin_size`` is set, an input of another length is refused: a connection that breaks
+    looks like the input's end. Missing parents are made with mode 0755; what a killed run left beside is cleared away.
     """
     target = quote(path)
     checked = "\n" + check.replace("{}", '"$n"') + " 1>&2" if check else ""
@@ -42,8 +43,11 @@ if [ -d "$t" ] && [ ! -L "$t" ]; then echo "$t is a directory, a file must be th
 w=$(mktemp -d "$d/.fleet-new-XXXXXX"); n="$w/$(basename "$t")"
 trap 'rm -rf "$w"' EXIT
 : > "$n"; chown {quote(f"{owner}:{group}")} "$n"; chmod {mode:04o} "$n"
-cat > "$n"{checked}
+cat > "$n"
+[ -z "${{stdin_size:-}}" ] || [ "$(wc -c < "$n")" -eq "$stdin_size" ] || {{
+  echo "the content of $t was cut off on its way" >&2; exit 1
+}}{checked}
 sync "$n" 2>/dev/null || sync
-if [ -f "$t" ] && ! cmp -s "$t" "$n"; then cp -p "$t" "$t.fleet-old"; fi
+if [ -f "$t" ] && ! cmp -s "$t" "$n"; then ln -f "$t" "$t.fleet-old" 2>/dev/null || cp -p "$t" "$t.fleet-old"; fi
 mv -f "$n" "$t"
 sync "$d" 2>/dev/null || sync"""

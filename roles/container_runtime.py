@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final, Literal, cast
+from typing import Final, Literal
 
 from fleet import registry
 from fleet.mirrors import mirrors_of
 from fleet.resource import Pending, Problem, Resource
-from fleet.resources import DOCKER, Absent, CdiSpec, File, Guard, JsonKeys, Packages, Repository, Service, TrustedCa
+from fleet.resources import DOCKER, Absent, CdiSpec, File, Guard, JsonKeys, Packages, Repository, Service
 from fleet.secret import Secret
 from fleet.target import TEMPLATES, Target
 from fleet.templates import render
@@ -46,8 +46,7 @@ def problems(target: Target) -> Iterator[Problem]:
     there = dict(facts.runtime_packages)
     engines = [name for name in ("docker-ce", "docker.io", "moby-engine", "moby") if name in there]
     if not facts.family:
-        yield Problem("neither apt nor dnf is here", "Debian, Ubuntu, RHEL 8 and 9 and their likes are known")
-        return
+        return  # host_baseline says so
     if "podman-docker" in there:
         yield Problem("`docker` is podman here (package podman-docker)", "remove podman-docker, or leave this host out")
     if len(engines) > 1:
@@ -92,10 +91,9 @@ def gpu_access(target: Target) -> Access:
 
 
 def _authorities(target: Target) -> Iterator[Resource]:
-    """The mirrors' CA: for the whole host, and for Docker, which reads the host's only when it starts."""
+    """The mirrors' CA, for Docker: of what the whole host trusts it reads only what was there when it started."""
     if not target.ca:
         return
-    yield TrustedCa("mirrors", target.ca, cast("Literal['debian', 'rhel']", target.facts.family))
     image, mirrors = target.settings.image, target.settings.mirrors
     places = registry.candidates(image.ref, mirrors.registries, image.fallbacks)
     for host in dict.fromkeys(registry.parse(place).registry for place in places):

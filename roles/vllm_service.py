@@ -5,31 +5,28 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import PurePosixPath
 from typing import Any, Final
 
-from fleet import vllm_options
 from fleet.facts import Gpu
 from fleet.resource import Pending, Problem, Resource
 from fleet.resources import Current, File, Release, Removed, Serving
-from fleet.resources.release import INSTANCES, RELEASE, unit_name
+from fleet.resources.release import CACHES, INSTANCES, RELEASE, unit_name
 from fleet.resources.weights import revision_directory
 from fleet.secret import Secret
 from fleet.settings import Instance
 from fleet.shell import quote
+from fleet.sizing.options import render_args
 from fleet.systemd import exec_line
 from fleet.target import TEMPLATES, Manifest, Target
 from fleet.templates import render
 from roles import vllm_image
+from roles.container_runtime import gpu_access
 
 GPUS: Final = "/var/lib/fleet/gpus.json"
 #: Seconds that a server has to end by itself before Docker kills it.
 STOP_SECONDS: Final = 60
-#: Arguments that the instance's own keys say.
-OWN_KEYS: Final = {
-    "model": "model", "host": "listen", "port": "port", "served-model-name": "served_name", "api-key": "api_key",
-}  # fmt: skip
 #: What every server is told: no way out to hubs and no telemetry, its caches where they outlive the container.
 ENVIRONMENT: Final = {
     "HF_HUB_OFFLINE": "1",
@@ -71,10 +68,9 @@ def resources(target: Target) -> Iterator[Resource]:
 
 
 def problems(target: Target) -> Iterator[Problem]:
-    """Arguments that can't be, GPUs, ports and addresses that can't be had, and strangers who are in the way."""
+    """GPUs, ports and addresses that can't be had, and strangers who are in the way."""
     facts = target.facts
     for instance in target.settings.instances:
-        yield from _contradictions(instance)
         own = {"127.0.0.1", "::1", "localhost", "0.0.0.0", "::"}  # noqa: S104 — compared with, not bound to
         own |= {address.partition("/")[0] for _, address in facts.addresses}
         if facts.addresses and instance.listen not in own:
@@ -95,7 +91,7 @@ def release_of(target: Target, instance: Instance) -> Release | None:
     if manifest is None or not image or not gpus:
         return None
     arguments = {**_automatic(instance, gpus), **instance.args}
-    words = vllm_options.render(arguments, target.settings.image.vllm or "")
+    words = render_args(target.settings.image.vllm or "", arguments)
     weights = revision_directory(target.settings.weights.root, manifest)
     cache = hashlib.sha256("\0".join([image, *words]).encode()).hexdigest()[:12]
     container = unit_name(instance.name).removesuffix(".service")
@@ -109,7 +105,7 @@ def release_of(target: Target, instance: Instance) -> Release | None:
         "digest": target.image_digest,
         "content_id": manifest.content_id,
         "weights": quote(weights),
-        "cache": f"/var/lib/fleet/cache/{instance.name}/{cache}",
+        "cache": f"{CACHES}/{instance.name}/{cache}",
         "gpus": gpus,
         "uuids": "|".join(gpu.uuid for gpu in gpus),
         "url": _url(instance),
@@ -132,12 +128,6 @@ def release_of(target: Target, instance: Instance) -> Release | None:
     return Release(instance.name, files, _environment(instance))
 
 
-def gpu_access(target: Target) -> str:
-    """``cdi`` or ``hook``: as told, else CDI where Docker is new enough to know it (25)."""
-    told = target.settings.runtime.gpu_access
-    return told if told != "auto" else "cdi" if target.facts.docker_major >= 25 else "hook"
-
-
 def _command(
     target: Target, instance: Instance, values: Mapping[str, object], weights: str, words: Sequence[str]
 ) -> list[str]:
@@ -148,7 +138,7 @@ def _command(
     return [
         "/usr/bin/docker", "run", "--rm", "--init", "--pull=never", f"--name={values['container']}",
         f"--label=fleet.instance={instance.name}", f"--label=fleet.release={RELEASE}",
-        "--network=host", "--ipc=host", "--ulimit=memlock=-1", "--ulimit=stack=67108864", "--ulimit=nofile=1048576",
+        "--network=host", "--ipc=host", *_limits(target),
         "--security-opt=no-new-privileges", "--log-driver=json-file", "--log-opt=max-size=50m", "--log-opt=max-file=3",
         f"--stop-timeout={STOP_SECONDS}", *_gpu_words(gpu_access(target), target.assignment.gpus[instance.name]),
         f"--env-file={INSTANCES}/{instance.name}/releases/{RELEASE}/env",
@@ -156,6 +146,13 @@ def _command(
         f"--entrypoint={entry[0]}", str(values["image"]), *serve,
         "--served-model-name", instance.served_name, "--host", instance.listen, "--port", str(instance.port), *words,
     ]  # fmt: skip
+
+
+def _limits(target: Target) -> tuple[str, ...]:
+    """Limits that NCCL and many connections want; where the host itself may not raise any, Docker's own are kept."""
+    if target.facts.limits_fixed:
+        return ()
+    return ("--ulimit=memlock=-1", "--ulimit=stack=67108864", "--ulimit=nofile=1048576")
 
 
 def _gpu_words(access: str, gpus: Sequence[Gpu]) -> list[str]:
@@ -206,7 +203,7 @@ def _known(target: Target) -> bool:
 
 
 def _reload_harms(target: Target) -> bool:
-    """Whether a daemon-reload takes GPUs from containers: the hook with systemd's cgroups (NVIDIA/nvidia-docker#1730)."""
+    """Whether a daemon-reload takes GPUs from containers: the hook with systemd's cgroups (nvidia-docker#1730)."""
     return gpu_access(target) == "hook" and target.facts.cgroup_driver == "systemd"
 
 
@@ -216,20 +213,6 @@ def _behind(target: Target, instance: Instance) -> tuple[str, ...]:
     own = {gpu.uuid for gpu in target.assignment.gpus.get(instance.name, ())}
     held = target.facts.remembered_gpus
     return tuple(sorted(name for name in target.facts.instances if name not in names and own & set(held.get(name, ()))))
-
-
-def _contradictions(instance: Instance) -> Iterator[Problem]:
-    """What the instance says twice, or in a way that can't be written down."""
-    for name in instance.args:
-        if own := OWN_KEYS.get(name.replace("_", "-")):
-            yield Problem(f"instance {instance.name!r}: args.{name} is said by `{own}` of the instance", f"set {own}")
-    for name, value in {**instance.env, "api_key": instance.api_key or ""}.items():
-        if "\n" in _plain(value):
-            yield Problem(f"instance {instance.name!r}: {name} spans lines", "Docker's environment files can't hold it")
-    if any(isinstance(value, Secret) for value in instance.args.values()):
-        yield Problem(f"instance {instance.name!r}: a secret in args would be seen in `ps`", "use api_key, or env")
-    if not PurePosixPath(instance.model).parts or ".." in PurePosixPath(instance.model).parts:
-        yield Problem(f"instance {instance.name!r}: {instance.model!r} is no model's name", "written owner/name")
 
 
 def _strangers(target: Target, instance: Instance) -> Iterator[Problem]:
@@ -243,7 +226,8 @@ def _strangers(target: Target, instance: Instance) -> Iterator[Problem]:
     for listener in facts.listeners:
         if listener.port == instance.port and _overlap(listener.address, instance.listen):
             level = "warning" if facts.serving else "error"  # it may be one of ours that goes with the next rollout
-            who = f" by {listener.process}" if listener.process else ""
+            holder = re.search(r'"([^"]*)",pid=(\d+)', listener.process)  # ss: users:(("nginx",pid=7,fd=3))
+            who = f" by {holder[1]} (process {holder[2]})" if holder else ""
             words = f"port {instance.port} of instance {instance.name!r} is held{who}"
             yield Problem(words, f"end what holds it, or give {instance.name!r} another port", level)
     ours = {uuid for name in facts.serving for uuid in facts.remembered_gpus.get(name, ())}

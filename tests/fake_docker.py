@@ -30,7 +30,7 @@ def run(words: list[str]) -> int:
             environment[name] = text
         elif option == "--env-file":
             lines = Path(value).read_text().splitlines()
-            environment.update(line.split("=", 1) for line in lines if line)
+            environment.update((name, text) for name, _, text in (line.partition("=") for line in lines))
         elif option == "--entrypoint":
             entry = value
     words.pop(0)  # the image
@@ -61,7 +61,7 @@ def main(words: list[str]) -> int:
                 return 1
             sys.stdout.write(file.read_text())
         case ["pull", name]:
-            repository, _, digest = name.partition("@")
+            repository, _, _ = name.partition("@")
             served = json.loads((STATE / "registries").read_text())
             if repository not in served:
                 sys.stderr.write(f"Error response from daemon: {repository}: connection refused\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tests.server import Request, Response
@@ -22,9 +23,11 @@ class Hub:
     token: str = ""
     hashes: bool = True
     faults: dict[str, list[Response]] = field(default_factory=dict)
+    before: Callable[[Request], None] = lambda _: None
 
     def __call__(self, request: Request) -> Response:
         """Answer one request."""
+        self.before(request)
         if self.token and request.headers.get("Authorization") != f"Bearer {self.token}":
             return Response(b"{}", 401)
         for model, files in self.models.items():

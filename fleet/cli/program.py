@@ -92,10 +92,7 @@ class Program(InvokeProgram):
         """Parse and run; ends the process."""
         try:
             self.create_config()
-            self.parse_core(argv)
-            self.parse_collection()
-            self.parse_tasks()
-            self.parse_cleanup()
+            self._parse(argv)
             self.update_config()
             self.execute()
         except ParseError as error:
@@ -121,6 +118,19 @@ class Program(InvokeProgram):
             if code == 130:
                 os._exit(130)  # threads may still wait for hosts; their connections are closed, nothing is lost
             sys.exit(code)
+
+    def _parse(self, argv: list[str] | None) -> None:
+        """Invoke's own steps; a value that isn't of its option's type is wrong use, not a traceback."""
+        try:
+            self.parse_core(argv)
+            self.parse_collection()
+            self.parse_tasks()
+            self.parse_cleanup()
+        except ValueError as error:
+            wrong = str(error).rpartition(": ")[2].strip("'")
+            words = [part for word in argv or sys.argv for part in word.split("=", 1)]
+            option = words[words.index(wrong) - 1] if wrong in words else "an option"
+            raise UsageError(f"{option}: {wrong!r} is no number", hint=f"give one, e.g. {option} 10") from error
 
     def _words(self, error: ParseError) -> UsageError:
         message = str(error)

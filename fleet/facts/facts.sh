@@ -15,6 +15,8 @@ say boot_id "$(cat /proc/sys/kernel/random/boot_id 2>/dev/null)"
 say time "$(date +%s)"
 say cpus "$(nproc 2>/dev/null)"
 say memory_kib "$(awk '/^MemTotal:/ {print $2}' /proc/meminfo 2>/dev/null)"
+# CAP_SYS_RESOURCE (bit 24) of PID 1: without it, as in some containers and VMs, nobody can raise a limit there
+say capabilities "$(awk '/^CapEff:/ {print $2}' /proc/1/status 2>/dev/null)"
 say systemd "$(systemctl --version 2>/dev/null | awk 'NR==1 {print $2}')"
 say systemd_state "$(systemctl is-system-running 2>/dev/null)"
 if have apt-get; then say packages apt; elif have dnf; then say packages dnf; fi

@@ -16,7 +16,7 @@ def read(answer: str, *, now: float | None = None) -> Facts:
     """
     one: dict[str, str] = {}
     many: dict[str, list[str]] = {}
-    for line in answer.splitlines():
+    for line in answer.split("\n"):  # not splitlines: a form feed in a name ends no line
         key, separator, value = line.partition("=")
         if not separator:
             continue
@@ -44,6 +44,7 @@ def read(answer: str, *, now: float | None = None) -> Facts:
         cpus=_int(one.get("cpus")),
         memory_kib=_int(one.get("memory_kib")),
         systemd=_int(one.get("systemd")),
+        limits_fixed=_lacks_sys_resource(one.get("capabilities", "")),
         package_manager=one.get("packages", ""),
         python=one.get("python", ""),
         secure_boot="enabled" in one.get("secure_boot", ""),
@@ -86,6 +87,14 @@ def _int(text: str | None) -> int:
         return int(text or "")
     except ValueError:
         return 0
+
+
+def _lacks_sys_resource(capabilities: str) -> bool:
+    """Whether a CapEff mask says that limits can't be raised (CAP_SYS_RESOURCE is bit 24 in linux/capability.h)."""
+    try:
+        return not int(capabilities, 16) >> 24 & 1
+    except ValueError:
+        return False
 
 
 def _gpu(row: str) -> Gpu:

@@ -115,6 +115,7 @@ class Facts:
     clock_skew: int = 0  #: seconds that the host's clock is ahead of ours
     container: str = ""  #: what contains the host where it is itself a container (lxc, systemd-nspawn): not its kernel
     driver_ours: bool = False  #: files of ours for the driver are there
+    limits_fixed: bool = False
     gpus: tuple[Gpu, ...] = ()
     pci_gpus: tuple[PciGpu, ...] = ()
     containers: tuple[Container, ...] = ()

@@ -23,7 +23,6 @@ def main() -> None:
     command = [
         "systemd-nspawn", f"--directory={place}/root", "--boot", "--register=no", "--keep-unit", f"--machine={name}",
         f"--network-namespace-path=/run/netns/{namespace}", "--capability=all", "--system-call-filter=@keyring bpf",
-        "--rlimit=RLIMIT_MEMLOCK=infinity", "--rlimit=RLIMIT_NOFILE=1048576",  # as on a real host: containers ask for it
         f"--bind={place}/docker:/var/lib/docker", "--resolv-conf=off", "--console=pipe", "--kill-signal=SIGRTMIN+3",
     ]  # fmt: skip
     environment = dict(os.environ)

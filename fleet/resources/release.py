@@ -20,9 +20,10 @@ from fleet.resources.file import unified
 from fleet.secret import Secret
 from fleet.shell import quote
 
-#: Where releases lie, and where systemd reads units.
+#: Where releases lie, where systemd reads units, and where what servers compile for themselves is kept.
 INSTANCES: Final = "/etc/fleet/instances"
 UNITS: Final = "/etc/systemd/system"
+CACHES: Final = "/var/lib/fleet/cache"
 #: Stands for the release's own id in its files until that is known.
 RELEASE: Final = "@RELEASE@"
 #: Releases kept for going back, beside the current and the good one.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fleet.resource import KNOWN_AFTER_APPLY, Change, Observation, Run, Step, Wait
-from fleet.resources.release import INSTANCES, UNITS, unit_name
+from fleet.resources.release import CACHES, INSTANCES, UNITS, unit_name
 from fleet.shell import quote
 
 
@@ -59,8 +59,8 @@ r=$(timeout 20 docker inspect --format '{{{{.State.Running}}}} {{{{index .Config
 
     def apply(self, seen: Observation) -> Sequence[Step]:
         """Start or restart the unit, wait until it serves, and remember its release as good."""
-        running, current = seen.get("running"), seen.get("current")
-        verb = "restart" if running and running != current else "start"
+        # Without its container a unit may be between two tries of an older release: a restart begins anew.
+        verb = "start" if seen.get("running") == seen.get("current") else "restart"
         return serve_steps(self.instance, verb, patience=self.patience, root=self.root)
 
 
@@ -70,10 +70,10 @@ def serve_steps(instance: str, verb: str, *, patience: float = 1800.0, root: str
     Health is asked for by the release's own script: what an older release must answer is told by itself.
     """
     unit, base = unit_name(instance), quote(f"{root}/{instance}")
+    forget = f"systemctl reset-failed {unit} 2>/dev/null || true\n" if verb == "restart" else ""  # its count of tries
     start = f"""set -e
 systemctl enable --quiet {unit}
-systemctl is-active --quiet {unit} || systemctl reset-failed {unit} 2>/dev/null || true
-timeout 300 systemctl {verb} {unit} || {{ journalctl -u {unit} -n 20 --no-pager -o cat >&2; exit 1; }}"""
+{forget}timeout 300 systemctl {verb} {unit} || {{ journalctl -u {unit} -n 20 --no-pager -o cat >&2; exit 1; }}"""
     remember = f"""cd {base} && ln -sfn "$(readlink current)" .good.new && mv -fT .good.new good"""
     return [
         Run(start, timeout=330, what=f"{verb} {unit}"),
@@ -89,6 +89,7 @@ class Removed:
     instance: str
     root: str = INSTANCES
     units: str = UNITS
+    caches: str = CACHES
 
     @property
     def id(self) -> str:
@@ -117,7 +118,7 @@ if grep -qs '^X-Fleet-Instance={self.instance}$' "$u"; then
   systemctl reset-failed {unit} 2>/dev/null || true
 fi
 for c in $({self._container}); do timeout 120 docker rm --force "$c" >/dev/null; done
-rm -rf {quote(f"{self.root}/{self.instance}")} /var/lib/fleet/cache/{self.instance}"""
+rm -rf {quote(f"{self.root}/{self.instance}")} {quote(f"{self.caches}/{self.instance}")}"""
         return [Run(script, timeout=420, what=f"remove instance {self.instance}")]
 
     @property

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from fleet.errors import Findings, FleetError, InputError, SettingsError
 from fleet.secret import Secret
+from fleet.settings import arguments
 from fleet.settings.schema import RESERVED, HostSettings
 
 
@@ -66,6 +67,9 @@ def settings_of(host: VariableSource) -> tuple[HostSettings, list[str]]:
         errors.extend(_finding(host, dict(item)) for item in error.errors())
     if settings is not None:
         errors.extend(_clashes(host, settings))
+        wrong, said = _arguments(host, settings)
+        errors.extend(wrong)
+        warnings.extend(said)
     if errors:
         raise errors[0] if len(errors) == 1 else Findings(errors)
     return cast("HostSettings", settings), warnings
@@ -82,7 +86,7 @@ def _with_defaults(values: Mapping[str, object]) -> dict[str, object]:
     given = values.get("instances")
     if not isinstance(given, list):
         return dict(values)
-    taken = {item.get("port") for item in given if isinstance(item, dict)}
+    taken = [item.get("port") for item in given if isinstance(item, dict)]
     free = (port for port in range(8000, 65536) if port not in taken)
     instances: list[object] = []
     for item in given:
@@ -94,8 +98,6 @@ def _with_defaults(values: Mapping[str, object]) -> dict[str, object]:
             filled["port"] = next(free)
         if "gpus" not in filled:
             filled["gpus"] = "all" if len(given) == 1 else 1
-        elif isinstance(filled["gpus"], list):
-            filled["gpus"] = tuple(filled["gpus"])
         for key, base in (("args", "vllm_args"), ("env", "vllm_env")):
             under, own = values.get(base), filled.get(key)
             if isinstance(under, dict) and (own is None or isinstance(own, dict)):
@@ -135,10 +137,12 @@ def _finding(host: VariableSource, item: Mapping[str, Any]) -> SettingsError:
         return SettingsError(f"unknown key {name!r}", where=where, hint=nearest(str(path[-1]), known))
     if item["type"] == "missing":
         return SettingsError(f"{name} is missing", where=where, hint=f"give it a value under {shown!r}")
-    words = str(item["msg"]).removeprefix("Value error, ")
+    words = str(item["msg"]).removeprefix("Value error, ").replace("a valid tuple", "a list")
+    if item["type"] != "value_error":  # pydantic's sentence goes on after a colon; our own stand as they are
+        words = words[0].lower() + words[1:]
     value = item.get("input")
     got = "" if isinstance(value, (dict, Secret)) or item["type"] == "value_error" else f", not {value!r}"
-    return SettingsError(f"{name}: {words[0].lower()}{words[1:]}{got}", where=where, hint=f"on host {host.name}")
+    return SettingsError(f"{name}: {words}{got}", where=where, hint=f"on host {host.name}")
 
 
 def _is_union_tag(part: object) -> bool:
@@ -188,6 +192,22 @@ def _clashes(host: VariableSource, settings: HostSettings) -> list[InputError]:
                 errors.append(SettingsError(words, where=where, hint="give one of them another"))
             owner.setdefault(claim, instance.name)
     return errors
+
+
+def _arguments(host: VariableSource, settings: HostSettings) -> tuple[list[InputError], list[str]]:
+    """What vLLM would say to each instance's arguments: errors, and warnings."""
+    errors: list[InputError] = []
+    warnings: list[str] = []
+    for index, instance in enumerate(settings.instances):
+        for key, name, words, hint in arguments.findings(settings.image.vllm or "", instance):
+            base = f"vllm_{key}"
+            given = host.origin("instances", index, key, name) or (host.origin(base, name) if name else None)
+            where = str(given or _nearest_origin(host, ("instances", index)) or host.name)
+            if hint:
+                errors.append(SettingsError(words, where=where, hint=hint))
+            else:
+                warnings.append(f"{where}: {words}")
+    return errors, warnings
 
 
 def _distance(a: str, b: str) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from fleet.secret import Secret
 
@@ -27,6 +27,33 @@ def image_versions(ref: str) -> dict[str, str | None]:
 
 
 _EXAMPLE = {"vllm": '"0.8.2"', "cuda": '"12.4"'}
+
+
+def _secret(value: object) -> object:
+    if isinstance(value, str):
+        value = Secret(value)
+    if isinstance(value, Secret) and value:
+        return value
+    msg = "must be a text that isn't empty (in quotes, where it looks like a number)"
+    raise ValueError(msg)
+
+
+#: A secret, from a vault or as plain text; what is neither is refused without being shown.
+SecretText = Annotated[Secret, BeforeValidator(_secret)]
+
+
+def _gpus(value: object) -> object:
+    if isinstance(value, list):
+        value = tuple(value)
+    if value == "all" or (type(value) is int and value >= 1):
+        return value
+    if isinstance(value, tuple) and value and all(type(index) is int and index >= 0 for index in value):
+        if len(set(value)) == len(value):
+            return value
+        msg = "names one GPU twice"
+        raise ValueError(msg)
+    msg = f"must be 'all', a count from 1, or a list of indexes from 0, not {value!r}"
+    raise ValueError(msg)
 
 
 class Model(BaseModel):
@@ -102,7 +129,7 @@ class RegistryLogin(Model):
     """Who we are at the image's registry; the password travels by a temporary Docker configuration only."""
 
     username: str
-    password: Secret
+    password: SecretText
 
 
 class Image(Model):
@@ -136,7 +163,7 @@ class Weights(Model):
     root: str = "/srv/models"
     source: Literal["modelscope", "huggingface"] = "modelscope"
     endpoint: str | None = None
-    token: Secret | None = None
+    token: SecretText | None = None
 
     @field_validator("root")
     @classmethod
@@ -156,16 +183,11 @@ class Instance(Model):
     served_name: str = ""
     port: Port = 0  # given out from 8000 in list order where it isn't said
     listen: str = "127.0.0.1"
-    gpus: Literal["all"] | int | tuple[int, ...] = ()
+    gpus: Annotated[Literal["all"] | int | tuple[int, ...], BeforeValidator(_gpus)] = ()
     args: Mapping[str, Any] = Field(default_factory=dict)
     env: Mapping[str, Any] = Field(default_factory=dict)
-    api_key: Secret | None = None
+    api_key: SecretText | None = None
     auto: Literal["latency", "throughput", "context"] = "throughput"
-
-    @field_validator("api_key", mode="before")
-    @classmethod
-    def _key(cls, value: object) -> object:
-        return Secret(value) if isinstance(value, str) else value
 
     @field_validator("env")
     @classmethod

@@ -48,8 +48,11 @@ class Transport(Protocol):
     def hold(self, command: str) -> tuple[Held, str]:
         """Start ``command``, wait for its first line, leave it running: (the hold, that first line)."""
 
+    def drop(self) -> None:
+        """Forget the connection, as after a reboot: the next command makes a new one."""
+
     def close(self) -> None:
-        """End the connection, and with it what is held."""
+        """End the connection for good, and with it what is held; nothing more is sent to the host."""
 
     def __enter__(self) -> Transport: ...
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 
+from fleet.errors import Unreachable
 from fleet.transport.base import Held, Reply
 
 Answer = Reply | str | Callable[[str, bytes | None], Reply | str]
@@ -26,9 +27,16 @@ class FakeTransport:
     asked: list[tuple[str, bytes | None]] = field(default_factory=list)
     commands: int = 0
     held: int = 0
+    closed: bool = False
 
     def run(self, command: str, stdin: bytes | None = None, *, timeout: float = 60.0) -> Reply:
-        """The first answer that matches."""
+        """The first answer that matches.
+
+        Raises:
+            Unreachable: it was closed.
+        """
+        if self.closed:
+            raise Unreachable("the connection was closed", where=self.name)
         self.commands += 1
         self.asked.append((command, stdin))
         for pattern, answer in self.answers:
@@ -43,8 +51,12 @@ class FakeTransport:
         self.held += 1
         return _FakeHeld(self), reply.stdout.splitlines()[0] if reply.stdout else ""
 
+    def drop(self) -> None:
+        """Nothing to forget."""
+
     def close(self) -> None:
-        """Nothing to end."""
+        """No more answers."""
+        self.closed = True
 
     def __enter__(self) -> FakeTransport:
         return self

@@ -39,6 +39,9 @@ class LocalTransport:
         line = process.stdout.readline() if process.stdout else b""
         return held, _text(line).rstrip("\n")
 
+    def drop(self) -> None:
+        """Nothing to forget: this machine is always here."""
+
     def close(self) -> None:
         """Let go of everything that is held."""
         for held in self._held:

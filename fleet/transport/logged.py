@@ -7,6 +7,7 @@ from pathlib import Path
 from types import TracebackType
 
 from fleet import report
+from fleet.errors import FleetError
 from fleet.secret import mask
 from fleet.transport.base import Held, Reply, Transport
 
@@ -29,9 +30,13 @@ class LoggedTransport:
         self._inner.commands = value
 
     def run(self, command: str, stdin: bytes | None = None, *, timeout: float = 60.0) -> Reply:
-        """Run and write down."""
-        reply = self._inner.run(command, stdin, timeout=timeout)
+        """Run and write down, errors too."""
         given = f" ({len(stdin)} bytes of input)" if stdin else ""
+        try:
+            reply = self._inner.run(command, stdin, timeout=timeout)
+        except FleetError as error:
+            self.write(f"$ {command}{given}\n! {error.kind}: {error}\n")
+            raise
         self.write(f"$ {command}{given}\n{reply.stdout}{reply.stderr}\n= {reply.status}\n")
         return reply
 
@@ -47,6 +52,10 @@ class LoggedTransport:
         stamp = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
         with self._log.open("a", encoding="utf-8") as file:
             file.write(f"[{stamp}]\n{mask(text, report.secrets)}\n")
+
+    def drop(self) -> None:
+        """Drop the inner transport's connection."""
+        self._inner.drop()
 
     def close(self) -> None:
         """Close the inner transport."""

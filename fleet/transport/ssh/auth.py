@@ -20,7 +20,10 @@ _keys_lock = threading.Lock()
 
 
 class Strategy(AuthStrategy):
-    """In ssh's order: the agent's keys, the named keys or else the usual ones, the password."""
+    """The named keys or else the usual ones, the agent's keys, the password.
+
+    A key file that wants a passphrase is left to the agent; where nothing else lets us in, it is named.
+    """
 
     def __init__(self, user: str, login: Login, config: dict[str, Any]) -> None:
         super().__init__(ssh_config=paramiko.SSHConfig())
@@ -32,16 +35,31 @@ class Strategy(AuthStrategy):
     def get_sources(self) -> Iterator[AuthSource]:
         """What to try, in order."""
         files = self._files or [f"~/.ssh/{name}" for name in ("id_ed25519", "id_ecdsa", "id_rsa")]
+        locked: AuthError | None = None
         for file in files:
-            key = _key(file)
+            try:
+                key = _key(file)
+            except LockedKey as error:
+                locked = error
+                continue
             if key is not None:
                 yield InMemoryPrivateKey(self._user, key)
-        if not self._only:
-            for agent_key in paramiko.Agent().get_keys():
-                yield InMemoryPrivateKey(self._user, agent_key)
+        if locked or not self._only:
+            agent = paramiko.Agent()
+            try:
+                for agent_key in agent.get_keys():
+                    yield InMemoryPrivateKey(self._user, agent_key)
+            finally:
+                agent.close()
         if self._login.password:
             password = self._login.password.reveal()
             yield Password(self._user, lambda: password)
+        if locked:
+            raise locked
+
+
+class LockedKey(AuthError):
+    """A private key that wants a passphrase, which only an agent may ask for."""
 
 
 class Refuse(paramiko.MissingHostKeyPolicy):
@@ -78,7 +96,7 @@ def _key(file: str) -> paramiko.PKey | None:
             try:
                 _keys[str(path)] = paramiko.PKey.from_path(path)
             except (paramiko.PasswordRequiredException, TypeError) as error:
-                raise AuthError(
+                raise LockedKey(
                     f"the key {path} wants a passphrase", hint=f"load it into your agent: ssh-add {path}"
                 ) from error
             except (paramiko.SSHException, ValueError, OSError) as error:
@@ -88,10 +106,7 @@ def _key(file: str) -> paramiko.PKey | None:
 
 def ssh_config(login: Login) -> dict[str, Any]:
     """What ``~/.ssh/config`` and ``/etc/ssh/ssh_config`` say of this host."""
-    found = dict(_user_config().lookup(login.host or login.name))
-    if login.host and found.get("hostname") == login.host:
-        found["hostname"] = login.host
-    return found
+    return dict(_user_config().lookup(login.host or login.name))
 
 
 _config: list[paramiko.SSHConfig] = []
@@ -141,7 +156,9 @@ def as_our_errors(name: str) -> Iterator[None]:
         ) from error
     except paramiko.AuthenticationException as error:
         raise AuthError(
-            f"login was refused: {error}", where=name, hint="check ansible_user, the key and the agent (ssh-add -l)"
+            f"login was refused: {' '.join(str(error).split())}",
+            where=name,
+            hint="check ansible_user, the key and the agent (ssh-add -l)",
         ) from error
     except socket.gaierror as error:
         raise Unreachable(f"nobody knows this name: {error}", where=name, hint="check ansible_host and DNS") from error

@@ -7,15 +7,18 @@ TCP_NODELAY is set (52 → 5 ms a command), private keys are parsed once a proce
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
+import subprocess
 import time
+from collections.abc import Collection
 from types import TracebackType
 from typing import Any, Final
 
 import fabric
 import paramiko
 
-from fleet.errors import AuthError, Unreachable
+from fleet.errors import AuthError, HostError, Unreachable
 from fleet.shell import quote
 from fleet.transport.base import Held, Reply
 from fleet.transport.login import Login, default_user
@@ -27,6 +30,26 @@ LONGEST_COMMAND: Final = 100 * 1024
 KEEP_ALIVE_SECONDS: Final = 15
 #: Stands between sudo's password and what the command itself reads; sudo takes the first line, or leaves it.
 _MARK: Final = "--fleet-stdin--"
+_SUDO: Final = "exec env LC_ALL=C sudo"  # its words in English: they are looked at below
+#: What sudo says when it refuses; whatever else starts with ``sudo:`` (an unknown host name) is only a remark.
+_WRONG_PASSWORD: Final = re.compile(r"sorry, try again|incorrect password attempt|no password was provided", re.I)
+_REFUSED: Final = re.compile(
+    r"^sudo: .*(password is required|terminal is required|must have a tty)|is not in the sudoers file|"
+    r"is not allowed to (execute|run)|^env: .*sudo.*: no such file",
+    re.I | re.M,
+)
+
+
+class _Proxy(paramiko.ProxyCommand):
+    """A proxy command that is waited for at its end, pipes closed: paramiko only sends it a signal."""
+
+    def close(self) -> None:
+        self.process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(2)
+        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
+            if stream:
+                stream.close()
 
 
 class SshTransport:
@@ -39,6 +62,7 @@ class SshTransport:
         self._login = login
         self._connection: fabric.Connection | None = None
         self._jumps: list[SshTransport] = []
+        self._closed = False
 
     def run(self, command: str, stdin: bytes | None = None, *, timeout: float = 60.0) -> Reply:
         """Run ``command`` as root by ``sh -c``."""
@@ -46,7 +70,8 @@ class SshTransport:
         line, payload = self._line(command, stdin)
         channel = self._open_channel()
         try:
-            reply = converse(channel, line, payload, timeout)
+            with as_our_errors(self.name):  # never tried again from here on: the command may have run
+                reply = converse(channel, line, payload, timeout)
         finally:
             channel.close()
         self._check_sudo(reply)
@@ -65,11 +90,11 @@ class SshTransport:
         line, payload = self._line(command, None)
         channel = self._open_channel()
         channel.settimeout(30)
-        channel.exec_command(line)
-        if payload:
-            channel.sendall(payload)
         first = b""
-        with contextlib.suppress(TimeoutError):
+        with as_our_errors(self.name), contextlib.suppress(TimeoutError):
+            channel.exec_command(line)
+            if payload:
+                channel.sendall(payload)
             while not first.endswith(b"\n"):
                 data = channel.recv(1)
                 if not data:
@@ -78,7 +103,12 @@ class SshTransport:
         return HeldChannel(channel), first.decode(errors="replace").rstrip("\n")
 
     def close(self) -> None:
-        """End the connection and the bastions' that it went through."""
+        """End the connection for good: a command that comes later is refused."""
+        self._closed = True
+        self.drop()
+
+    def drop(self) -> None:
+        """End the connection and the bastions' that it went through; the next command makes a new one."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -94,16 +124,22 @@ class SshTransport:
     ) -> None:
         self.close()
 
-    def scan(self) -> paramiko.PKey:
-        """The key that the host shows, trusted or not: for ``trust``, which asks a person."""
+    def scan(self, prefer: Collection[str] = ()) -> paramiko.PKey:
+        """The key that the host shows, trusted or not: for ``trust``, which asks a person.
+
+        ``prefer`` names kinds of keys that are known already: a host with several is asked for one of those first.
+        """
         config = ssh_config(self._login)
         with as_our_errors(self.name):
             transport = paramiko.Transport(self._socket(config))
             try:
+                options = transport.get_security_options()
+                options.key_types = sorted(options.key_types, key=lambda kind: kind not in prefer)
                 transport.start_client(timeout=self._login.timeout)
                 return transport.get_remote_server_key()
             finally:
                 transport.close()
+                self.drop()
 
     # -- how a command is wrapped ------------------------------------------------------------------------------------
 
@@ -114,11 +150,11 @@ class SshTransport:
             skip = f'while IFS= read -r l; do [ "$l" = {_MARK} ] && break; done; '
             head = f"{password}\n{_MARK}\n".encode()
             line = f"{sudo}sh -c {quote(skip + command)}"
-            if len(line) > LONGEST_COMMAND and stdin is None:
+            if len(line.encode()) > LONGEST_COMMAND and stdin is None:
                 return f"{sudo}sh -c {quote(skip + 'exec sh -s')}", head + command.encode()
             return line, head + (stdin or b"")
         line = f"{sudo}sh -c {quote(command)}"
-        if len(line) > LONGEST_COMMAND and stdin is None:
+        if len(line.encode()) > LONGEST_COMMAND and stdin is None:
             return f"{sudo}sh -s", command.encode()
         return line, stdin
 
@@ -127,15 +163,14 @@ class SshTransport:
         if user == "root" or not self._login.become:
             return "exec ", None
         if self._login.become_password:
-            return "exec sudo -S -p '' -- ", self._login.become_password.reveal()
-        return "exec sudo -n -- ", None
+            return f"{_SUDO} -S -p '' -- ", self._login.become_password.reveal()
+        return f"{_SUDO} -n -- ", None
 
     def _check_sudo(self, reply: Reply) -> None:
         if not self._login.become or reply.ok:
             return
-        said = reply.stderr.strip().lower()
-        if said.startswith("sudo:") or "sorry, try again" in said:
-            wrong = "incorrect password" in said or "try again" in said or "no password was provided" in said
+        wrong = _WRONG_PASSWORD.search(reply.stderr)
+        if wrong or _REFUSED.search(reply.stderr):
             raise AuthError(
                 "sudo refused the password" if wrong else f"sudo refused: {reply.stderr.strip().splitlines()[-1]}",
                 where=self.name,
@@ -146,6 +181,10 @@ class SshTransport:
 
     # -- how the connection comes about ------------------------------------------------------------------------------
 
+    def _check_open(self) -> None:
+        if self._closed:
+            raise HostError("the connection was closed: the run was ended", where=self.name, hint="run again")
+
     def _alive(self) -> bool:
         transport = self._connection.client.get_transport() if self._connection else None
         return bool(transport and transport.is_active())
@@ -153,6 +192,7 @@ class SshTransport:
     def _open_channel(self) -> paramiko.Channel:
         for attempt in (1, 2):
             try:
+                self._check_open()
                 if not self._alive():
                     self._connect()
                 with as_our_errors(self.name):
@@ -162,10 +202,13 @@ class SshTransport:
                     channel: paramiko.Channel = transport.open_session(timeout=self._login.timeout)
                     return channel
             except Unreachable:
-                self.close()
+                self.drop()
                 if attempt == 2:
                     raise
                 time.sleep(0.5)
+            except HostError:
+                self.drop()
+                raise
         raise Unreachable("no connection", where=self.name)
 
     def _connect(self) -> None:
@@ -188,8 +231,12 @@ class SshTransport:
                 if path.is_file():
                     connection.client.load_host_keys(str(path))
             connection.client.set_missing_host_key_policy(Refuse(self.name))
-            connection.open()
-            connection.client.get_transport().set_keepalive(KEEP_ALIVE_SECONDS)
+            try:
+                connection.open()
+                connection.client.get_transport().set_keepalive(KEEP_ALIVE_SECONDS)
+            except BaseException:
+                connection.client.close()  # its socket and thread, which Fabric leaves behind
+                raise
         self.connections += 1
         self._connection = connection
 
@@ -200,10 +247,8 @@ class SshTransport:
         proxy = self._login.proxy_command or config.get("proxycommand", "")
         jump = self._login.jump or config.get("proxyjump", "")
         if proxy and proxy != "none":
-            command = (
-                proxy.replace("%h", host).replace("%p", str(port)).replace("%r", self._login.user or default_user())
-            )
-            return paramiko.ProxyCommand(command)
+            user = self._login.user or str(config.get("user", default_user()))
+            return _Proxy(proxy.replace("%h", host).replace("%p", str(port)).replace("%r", user))
         if jump and jump != "none":
             before, _, last = jump.rpartition(",")
             bastion = SshTransport(jump_login(last, before, self._login))

@@ -31,7 +31,6 @@ def scan(login: Login) -> ShownKey:
     Raises:
         Unreachable: no answer.
     """
-    key = SshTransport(login).scan()
     config = ssh_config(login)
     host, port = str(config.get("hostname", login.host or login.name)), int(login.port or config.get("port", 22))
     place = host if port == 22 else f"[{host}]:{port}"
@@ -40,6 +39,7 @@ def scan(login: Login) -> ShownKey:
         if path.is_file():
             known.load(str(path))
     entry = known.lookup(place)
+    key = SshTransport(login).scan(prefer=list(entry) if entry else ())
     state = "unknown" if entry is None else "known" if known.check(place, key) else "changed"
     line = f"{place} {key.get_name()} {key.get_base64()}"
     return ShownKey(login.name, fingerprint(key), state, place, line, login.known_hosts_files[0])

@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +18,7 @@ from fleet.target import Manifest, ModelFile
 from fleet.weights.hub import content_id
 from tests.hub import Hub, sha256
 from tests.local_host import LocalHost
-from tests.server import Response, Server, serve
+from tests.server import Request, Response, Server, serve
 
 BIG = bytes(range(256)) * 4000
 FILES = {"config.json": b"{}", "model-00001-of-00002.safetensors": BIG, "sub dir/tokenizer.json": b"tok"}
@@ -69,7 +72,7 @@ def test_a_model_comes_whole_checked_and_by_its_name(host: LocalHost, place: Pla
     assert {p: (Path(weights.path) / p).read_bytes() for p in FILES} == FILES
     left = {p.name for p in Path(weights.directory).iterdir()}
     assert left == {".lock", "current", f"rev-{weights.manifest.content_id[:12]}"}
-    assert os.readlink(f"{weights.directory}/current") == Path(weights.path).name
+    assert Path(weights.directory, "current").readlink() == Path(Path(weights.path).name)
     assert (Path(weights.path) / "config.json").stat().st_mode & 0o777 == 0o444
     inside = {p.relative_to(weights.path).as_posix() for p in Path(weights.path).rglob("*") if p.is_file()}
     assert inside == {*FILES, ".fleet/stamp", ".fleet/manifest.json"}
@@ -148,6 +151,36 @@ def test_a_new_revision_fetches_only_what_is_new_and_leaves_the_old_one_well(hos
     host.settle(old)
 
 
+def test_killed_half_way_it_goes_on_with_what_it_had(host: LocalHost, place: Place) -> None:
+    weights = place.weights(source="huggingface")
+    (job,) = weights.apply(host.see(weights))
+    assert isinstance(job, Job)
+    directory, spec = Path(weights.directory), host.path / "spec.json"
+    directory.mkdir(parents=True)
+    spec.write_text(str(job.files["spec.json"]))
+    (host.path / "weights.py").write_text(str(job.files["weights.py"]))
+    held, go_on = threading.Event(), threading.Event()
+
+    def hold(request: Request) -> None:
+        if request.path.endswith(".safetensors") and not go_on.is_set():
+            held.set()
+            go_on.wait(30)
+
+    place.hub.before = hold
+    words = [sys.executable, str(host.path / "weights.py"), str(directory), str(spec)]
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL) as process:
+        assert held.wait(30)
+        while not list(directory.glob("partial-*/config.json")):
+            time.sleep(0.01)
+        process.kill()
+    go_on.set()
+    assert not Path(weights.path).exists()
+    place.server.asked.clear()
+    host.settle(weights)
+    assert place.fetched("config.json") == 0
+    assert place.fetched(".safetensors") == 1
+
+
 def test_no_room_is_told_at_once(host: LocalHost, place: Place) -> None:
     rows = (ModelFile("huge.safetensors", 10**16, "0" * 64),)
     huge = Weights(Manifest("me/huge", "master", "modelscope", "f" * 64, rows), str(place.root), "i", "/t", "http://x")
@@ -187,12 +220,12 @@ def test_an_empty_host_is_seen_the_same_by_busybox(tmp_path: Path) -> None:
 
 def test_tools_are_installed_once_by_hash(host: LocalHost) -> None:
     tools = Tools("client", "image", "x==1 --hash=sha256:0\n", Reach(pip="http://mirror/simple"), str(host.path / "t"))
-    host.program("python3", f'echo "$PIP_INDEX_URL $*" >> {host.path}/pip; exit 0')
+    host.program("python3", f'echo "$PIP_INDEX_URL $PIP_TRUSTED_HOST $*" >> {host.path}/pip; exit 0')
     change = host.settle(tools)
     assert change
     assert change.kind == "install"
     asked = (host.path / "pip").read_text()
-    assert asked.startswith("http://mirror/simple -m pip install --require-hashes --no-deps --only-binary :all:")
+    assert asked.startswith("http://mirror/simple mirror -m pip install --require-hashes --no-deps --only-binary :all:")
     other = Tools("client", "another-image", tools.requirements, tools.reach, tools.root)
     host.settle(other)
     assert [p.name for p in (host.path / "t" / "client").iterdir()] == [other.key]

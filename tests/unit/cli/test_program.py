@@ -1,0 +1,136 @@
+"""The command line from outside: exit codes, nearest names, what stands on stdout and what on stderr."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from invoke.exceptions import Exit
+
+from fleet.cli import program
+from fleet.errors import InventoryError
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def inv(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **env}
+    return subprocess.run(
+        [sys.executable, "-m", "fleet", *words], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["provison"], "did you mean provision?"),
+        (["plan", "--hots", "x"], "did you mean --hosts?"),
+        (["plan", "--hosts"], "--help"),
+        (["plan", "--forks", "many"], "forks"),
+        (["plan", "--timeout", "soon"], "timeout"),
+    ],
+)
+def test_wrong_use_ends_with_2_and_the_nearest_right_name(words: list[str], hint: str) -> None:
+    done = inv(*words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert hint in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_help_shows_every_option_and_an_example() -> None:
+    done = inv("plan", "--help")
+    assert done.returncode == 0
+    assert "Example: ./inv plan" in done.stdout
+    assert "--detailed-exitcode" in done.stdout
+
+
+@pytest.mark.parametrize("words", [["--list"], ["--help"], ["--version"]])
+def test_what_only_tells_ends_with_0(words: list[str]) -> None:
+    assert inv(*words).returncode == 0
+
+
+def test_a_missing_inventory_is_words_on_stderr_and_an_object_on_stdout() -> None:
+    done = inv("plan", "--inventory", "/not/there.yml", "--json")
+    assert done.returncode == 2
+    assert json.loads(done.stdout)["error"]["kind"] == "InventoryError"
+    assert "/not/there.yml" in done.stderr
+
+
+def test_a_pattern_without_a_match_ends_with_2(tmp_path: Path) -> None:
+    (tmp_path / "hosts.yml").write_text("all: {hosts: {h1: {ansible_host: 127.0.0.1}}}\n")
+    done = inv("plan", "--inventory", str(tmp_path / "hosts.yml"), "--hosts", "h9", FLEET_HOME=str(tmp_path / "home"))
+    assert done.returncode == 2
+    assert "no host matches 'h9'" in done.stderr
+    assert "h1" in done.stderr
+
+
+def test_bare_invoke_runs_the_same_verbs() -> None:
+    invoke = Path(sys.executable).with_name("invoke")
+    if not invoke.exists():
+        pytest.skip("invoke's own program isn't beside this interpreter")
+    done = subprocess.run([invoke, "plan", "-h"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, "Example: ./inv plan" in done.stdout) == (0, True)
+
+
+def test_ctrl_c_ends_with_130() -> None:
+    @program.verb()
+    def pressed(c: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(Exit) as ended:
+        pressed.body(None)
+    assert ended.value.code == 130
+
+
+def test_an_error_ends_with_its_code_by_whatever_program_it_is_run(capsys: pytest.CaptureFixture[str]) -> None:
+    @program.verb()
+    def fails(c: object, json: bool = False) -> None:
+        raise InventoryError("broken", where="a.yml:3", hint="mend it")
+
+    with pytest.raises(Exit) as ended:
+        fails.body(None, json=True)
+    said = capsys.readouterr()
+    assert ended.value.code == 2
+    assert json.loads(said.out) == {
+        "error": {"kind": "InventoryError", "message": "broken", "where": "a.yml:3", "hint": "mend it"}
+    }
+    assert "a.yml:3: broken\n  → mend it" in said.err
+
+
+# -- the launcher ---
+
+
+@pytest.fixture
+def launcher(tmp_path: Path) -> Path:
+    """``inv`` and its locks in a directory of their own, so that no environment is made here."""
+    for name in ("inv", "requirements.lock", "requirements-dev.lock"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    return tmp_path
+
+
+def test_an_interpreter_without_venv_is_told_how_to_get_it(launcher: Path) -> None:
+    bare = launcher / "python"
+    bare.write_text("#!/bin/sh\nexit 1\n")
+    bare.chmod(0o755)
+    done = subprocess.run(
+        [launcher / "inv", "plan"], env={**os.environ, "PYTHON": str(bare)}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "apt-get install python3-venv" in done.stderr
+    assert not (launcher / ".venv").exists()
+
+
+def test_no_python_at_all_is_told_too(launcher: Path) -> None:
+    tools = launcher / "bin"
+    tools.mkdir()
+    for tool in ("dirname", "cksum", "cat", "grep"):
+        (tools / tool).symlink_to(shutil.which(tool) or tool)
+    env = {"PATH": str(tools)}
+    done = subprocess.run(["/bin/sh", launcher / "inv"], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "no Python 3.10 to 3.13 found" in done.stderr

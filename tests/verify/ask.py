@@ -1,0 +1,80 @@
+"""Ask an instance's server from inside its container, where its key is: ``python3 - URL SERVED_NAME VISION``.
+
+Prints one JSON object: what was asked → {status, body}; under ``without_key``, path → status. The key isn't printed.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import struct
+import sys
+import urllib.error
+import urllib.request
+import zlib
+from typing import Any
+
+KEY = os.environ.get("VLLM_API_KEY", "")
+URL, NAME, VISION = sys.argv[1], sys.argv[2], sys.argv[3] == "yes"
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never through a proxy of the environment
+
+
+def ask(path: str, body: object = None, key: str = KEY, method: str = "", timeout: float = 20) -> dict[str, Any]:
+    headers = {"Content-Type": "application/json"}
+    if key:
+        headers["Authorization"] = "Bearer " + key
+    data = json.dumps(body).encode() if body is not None else None
+    request = urllib.request.Request(URL + path, data=data, headers=headers, method=method or None)
+    try:
+        with DIRECT.open(request, timeout=timeout) as answer:
+            status, text = answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        status, text = error.code, error.read()
+    except (OSError, ValueError) as error:
+        return {"status": 0, "body": str(error)}
+    try:
+        return {"status": status, "body": json.loads(text)}
+    except ValueError:
+        return {"status": status, "body": text.decode(errors="replace")[:500]}
+
+
+def chat(content: object) -> dict[str, Any]:
+    message = {"role": "user", "content": content}
+    body = {"model": NAME, "messages": [message], "max_tokens": 1, "temperature": 0}
+    return ask("/v1/chat/completions", body, timeout=40)
+
+
+def png(side: int = 56) -> str:
+    """A grey square: the smallest whole PNG of that side."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    rows = (b"\0" + b"\x80" * side) * side
+    header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+    parts = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return "data:image/png;base64," + base64.b64encode(b"\x89PNG\r\n\x1a\n" + parts).decode()
+
+
+def without_key(described: dict[str, Any]) -> dict[str, int]:
+    """Every path below /v1 that the server describes, with an empty body: where the guard is missing, nothing runs."""
+    found = {}
+    for path, methods in sorted(described.get("paths", {}).items()):
+        if path.startswith("/v1/"):
+            method = next(iter(methods)).upper()
+            asked = path.replace("{", "").replace("}", "")
+            for key, words in (("", ""), ("not-the-key", " with a wrong key")):
+                status = ask(asked, None if method == "GET" else {}, key, method)["status"]
+                found[f"{method} {path}{words}"] = status
+    return found
+
+
+answers = {"health": ask("/health"), "models": ask("/v1/models"), "text": chat("Say yes.")}
+if VISION:
+    picture = {"type": "image_url", "image_url": {"url": png()}}
+    answers["image"] = chat([picture, {"type": "text", "text": "What is this?"}])
+if KEY:
+    described = ask("/openapi.json")["body"]
+    answers["without_key"] = without_key(described if isinstance(described, dict) else {})
+sys.stdout.write(json.dumps(answers))
