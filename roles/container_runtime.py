@@ -8,7 +8,18 @@ from typing import Final, Literal
 from fleet import registry
 from fleet.mirrors import mirrors_of
 from fleet.resource import Pending, Problem, Resource
-from fleet.resources import DOCKER, Absent, CdiSpec, File, Guard, JsonKeys, Packages, Repository, Service
+from fleet.resources import (
+    DOCKER,
+    RUNNING_CONTAINERS,
+    Absent,
+    CdiSpec,
+    File,
+    Guard,
+    JsonKeys,
+    Packages,
+    Repository,
+    Service,
+)
 from fleet.secret import Secret
 from fleet.target import TEMPLATES, Target
 from fleet.templates import render
@@ -109,7 +120,7 @@ def _toolkit(target: Target) -> Iterator[Resource]:
     version = told if told is None or "-" in told else f"{told}-1"
     version = version or dict(target.facts.runtime_packages).get(TOOLKIT[0])
     names = tuple(f"{name}={version}" for name in TOOLKIT) if version else TOOLKIT
-    yield Packages(_manager(target), names, hold=True)
+    yield Packages(_manager(target), names, hold=True, guard=_reload_guard(target))
 
 
 def _docker(target: Target) -> Iterator[Resource]:
@@ -220,6 +231,18 @@ def _docker_version(target: Target) -> str:
 
 def _guard(target: Target) -> Guard | None:
     return None if target.allow_docker_restart else DOCKER
+
+
+def _reload_guard(target: Target) -> Guard | None:
+    """What an installation would stop that has systemd read its units again, as the toolkit's does (its 1.18 and on).
+
+    With systemd's cgroups that takes the GPUs from containers that were given them by the hook: ours where that is our
+    way, and any of others, whose way isn't known.
+    """
+    facts = target.facts
+    others = any(c.state == "running" and not c.instance for c in facts.containers)
+    harms = facts.cgroup_driver == "systemd" and (gpu_access(target) == "hook" or others)
+    return Guard(("GPUs of running containers",), RUNNING_CONTAINERS) if harms else None
 
 
 def _has_gpus(target: Target) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from invoke.collection import Collection
 from invoke.context import Context
 from invoke.exceptions import Exit
@@ -9,6 +11,9 @@ from invoke.exceptions import Exit
 from fleet import report
 from fleet.cli.program import verb
 from fleet.cli.session import Options, open_session
+
+if TYPE_CHECKING:
+    from fleet.verify import Verified
 
 
 @verb(
@@ -39,16 +44,26 @@ def verify(
     if json:
         report.result_json(found.as_json())
     else:
-        rows = [
-            (host, check, outcome, found.reasons.get(host, {}).get(check, ""))
-            for host, checks in found.hosts.items()
-            for check, outcome in checks.items()
-        ]
-        report.table(["host", "check", "result", "why"], rows)
-        counts = ", ".join(f"{found.count(outcome)} {outcome}" for outcome in ("passed", "failed", "skipped"))
-        report.result(f"Verify: {counts}.")
+        _show(found)
     if found.count("failed"):
         raise Exit(code=1)
+
+
+def _show(found: Verified) -> None:
+    """How many checks of each host ended how, then every failure with its reason."""
+    outcomes = ("passed", "failed", "skipped")
+    counted = [(host, *(list(checks.values()).count(end) for end in outcomes)) for host, checks in found.hosts.items()]
+    report.table(["host", *outcomes], counted)
+    failures = [
+        (host, check, found.reasons[host][check])
+        for host, checks in found.hosts.items()
+        for check, outcome in checks.items()
+        if outcome == "failed"
+    ]
+    if failures:
+        report.result("")
+        report.table(["host", "failed check", "why"], failures)
+    report.result(f"Verify: {', '.join(f'{found.count(end)} {end}' for end in outcomes)}.")
 
 
 collection = Collection("verify")

@@ -181,7 +181,7 @@ WRONG: tuple[tuple[dict[str, Any], str, str], ...] = (
     (_asked(text={"status": 0, "body": "refused"}), "qwen: text", "no answer"),
     (_asked(image={"status": 400, "body": "no eyes"}), "qwen: image", "400: no eyes"),
     (_asked(without_key={"GET /v1/models": 200}), "qwen: key", "answered without the key: GET /v1/models (200)"),
-    (_asked(without_key={}), "qwen: key", "doesn't describe"),
+    (_asked(without_key={}), "qwen: key", "runs without a key"),
     ({"env": "644 root:root /x/env\n"}, "qwen: secret_files", "644 root:root"),
     ({"files": "2 config.json\n7 model.safetensors\n"}, "qwen: weights", "another size: model.safetensors"),
     ({"stamp": False}, "qwen: weights", "never checked"),
@@ -279,3 +279,16 @@ def test_a_suite_that_cannot_be_run_is_an_error_not_a_pass(monkeypatch: pytest.M
     monkeypatch.setattr("fleet.verify.CHECKS", tmp_path)
     with pytest.raises(FleetError, match="could not be run"):
         check(World().transport)
+
+
+def test_ctrl_c_ends_it_as_such() -> None:
+    def interrupted(command: str, stdin: bytes | None) -> str:
+        raise KeyboardInterrupt
+
+    def connect(name: str) -> FakeTransport:
+        host = World().transport(name)
+        host.answers = [("systemctl is-enabled", interrupted), *host.answers]
+        return host
+
+    with pytest.raises(KeyboardInterrupt):
+        check(connect)

@@ -23,7 +23,9 @@ PATHS: dict[str, dict[str, Any]] = {
 
 
 @contextmanager
-def server(key: str = "", unguarded: str = "") -> Iterator[tuple[str, list[tuple[str, str, Any]]]]:
+def server(
+    key: str = "", unguarded: str = "", described: bool = True
+) -> Iterator[tuple[str, list[tuple[str, str, Any]]]]:
     """Its address, and what it was asked: method, path, body."""
     asked: list[tuple[str, str, Any]] = []
 
@@ -38,7 +40,7 @@ def server(key: str = "", unguarded: str = "") -> Iterator[tuple[str, list[tuple
                 status, answer = 401, {"error": "Unauthorized"}
             elif self.path == "/v1/chat/completions" and body:
                 answer = {"model": body["model"], "usage": {"completion_tokens": body["max_tokens"]}}
-            elif self.path == "/openapi.json":
+            elif self.path == "/openapi.json" and described:
                 answer = {"paths": PATHS}
             text = json.dumps(answer).encode() if self.path != "/health" else b""
             self.send_response(status)
@@ -94,6 +96,15 @@ def test_every_path_below_v1_that_the_server_describes_is_asked_without_and_with
         401,
     )
     assert ("POST", "/v1/completions", {}) in asked, "an empty body: nothing would run"
+
+
+def test_a_server_that_does_not_describe_itself_is_asked_for_what_all_have() -> None:
+    with server("sk-1", described=False) as (url, _):
+        found = ask(url, key="sk-1")["without_key"]
+    assert {path for path in found if "wrong key" not in path} == {
+        "GET /v1/models", "POST /v1/chat/completions", "POST /v1/completions"
+    }  # fmt: skip
+    assert set(found.values()) == {401}
 
 
 def test_a_path_without_its_guard_is_seen() -> None:

@@ -17,6 +17,12 @@ from typing import Any
 
 KEY = os.environ.get("VLLM_API_KEY", "")
 URL, NAME, VISION = sys.argv[1], sys.argv[2], sys.argv[3] == "yes"
+#: What is asked where the server doesn't describe itself (--disable-fastapi-docs).
+PATHS: dict[str, dict[str, Any]] = {
+    "/v1/models": {"get": {}},
+    "/v1/chat/completions": {"post": {}},
+    "/v1/completions": {"post": {}},
+}
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never through a proxy of the environment
 
 
@@ -57,10 +63,11 @@ def png(side: int = 56) -> str:
     return "data:image/png;base64," + base64.b64encode(b"\x89PNG\r\n\x1a\n" + parts).decode()
 
 
-def without_key(described: dict[str, Any]) -> dict[str, int]:
+def without_key(described: object) -> dict[str, int]:
     """Every path below /v1 that the server describes, with an empty body: where the guard is missing, nothing runs."""
     found = {}
-    for path, methods in sorted(described.get("paths", {}).items()):
+    paths = described.get("paths") if isinstance(described, dict) else None
+    for path, methods in sorted((paths or PATHS).items()):
         if path.startswith("/v1/"):
             method = next(iter(methods)).upper()
             asked = path.replace("{", "").replace("}", "")
@@ -75,6 +82,5 @@ if VISION:
     picture = {"type": "image_url", "image_url": {"url": png()}}
     answers["image"] = chat([picture, {"type": "text", "text": "What is this?"}])
 if KEY:
-    described = ask("/openapi.json")["body"]
-    answers["without_key"] = without_key(described if isinstance(described, dict) else {})
+    answers["without_key"] = without_key(ask("/openapi.json")["body"])
 sys.stdout.write(json.dumps(answers))

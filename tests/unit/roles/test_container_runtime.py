@@ -173,6 +173,26 @@ def test_a_restart_or_an_upgrade_of_docker_waits_while_containers_run_unless_tol
         assert [r.guard for r in found if isinstance(r, (Packages, Service))] == [guard, guard]
 
 
+@pytest.mark.parametrize(
+    ("docker", "access", "container", "waits"),
+    [
+        ("20.10.24|systemd", "auto", "fleet-q|running|i|q|id", True),
+        ("20.10.24|cgroupfs", "auto", "fleet-q|running|i|q|id", False),
+        ("26.1.5|systemd", "auto", "fleet-q|running|i|q|id", False),
+        ("26.1.5|systemd", "hook", "fleet-q|running|i|q|id", True),
+        ("26.1.5|systemd", "auto", "theirs|running|i||id", True),
+        ("26.1.5|systemd", "auto", "theirs|exited|i||id", False),
+    ],
+)
+def test_the_toolkits_installation_waits_where_its_daemon_reload_would_take_gpus_from_containers(
+    docker: str, access: str, container: str, waits: bool
+) -> None:
+    host = target(*GPU, f"docker={docker}|/d|false|{{}}", f"container+={container}", runtime={"gpu_access": access})
+    found = wanted(host)["packages:nvidia-container-toolkit+3"]
+    assert isinstance(found, Packages)
+    assert (found.guard is not None) == waits
+
+
 def test_the_service_restarts_for_its_configuration_and_its_proxy() -> None:
     service = wanted(target(*NEW))["service:docker.service"]
     assert isinstance(service, Service)
