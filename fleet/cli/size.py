@@ -71,6 +71,7 @@ class Format:
         "plot": "Draw one GPU's memory and the requests at once into FILE.png or FILE.html",
     },
     iterable=["env", "inventory"],
+    name="size",
 )
 def size_verb(
     c: Context,
@@ -380,4 +381,5 @@ def _alternatives(answer: Answer) -> list[tuple[str, Answer]]:
 
 
 collection = Collection("size")
-collection.add_task(size_verb, name="size", default=True)
+collection.add_task(size_verb, default=True)
+collection.add_task(hardware)

@@ -19,9 +19,7 @@ Run = Callable[..., tuple[int, str, str]]
 @pytest.fixture
 def inv(capsys: pytest.CaptureFixture[str]) -> Run:
     """Run ``inv WORDS``: exit code, stdout, stderr."""
-    namespace = Collection()
-    namespace.add_collection(size.collection)
-    namespace.add_task(size.hardware)
+    namespace = Collection(*size.collection.tasks.values())
     program = Program(name="inv", binary="inv", binary_names=["inv"], version="0", namespace=namespace)
 
     def run(*words: str) -> tuple[int, str, str]:
