@@ -6,18 +6,15 @@ have a bias or a norm. An architecture that isn't there is an :class:`UnknownArc
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fleet.errors import CatalogError
+from fleet.sizing.config import Reader, full_layers, is_mrope, longest_context, read_json, window
 from fleet.sizing.data import read
 from fleet.sizing.quantization import Quantization, read_quantization
-
-MAX_CONFIG_BYTES = 4 << 20  # published ones are 1 to 60 KB
-MAX_DIMENSION = 1 << 24
 
 
 class UnknownArchitecture(CatalogError):
@@ -120,7 +117,7 @@ def read_model(
     layout = read("architectures.json")["layouts"][family["layout"]]
     text = config.get(family.get("text", "text_config"))
     text = {**config, **text} if isinstance(text, Mapping) else config
-    reader = _Reader(text, where)
+    reader = Reader(text, where)
     hidden = reader.number("hidden_size")
     heads = reader.number("num_attention_heads")
     latent = _latent(reader) if layout.get("latent") else None
@@ -142,8 +139,8 @@ def read_model(
         head_dim=head_dim,
         vocab=reader.number("vocab_size"),
         tied=bool(text.get("tie_word_embeddings", config.get("tie_word_embeddings", layout.get("tied", False)))),
-        max_positions=_longest(text, positions),
-        rope_positions=positions * (4 if _is_mrope(text) else 1),
+        max_positions=longest_context(text, positions),
+        rope_positions=positions * (4 if is_mrope(text) else 1),
         dtype=str(text.get("torch_dtype") or text.get("dtype") or config.get("torch_dtype") or "bfloat16"),
         qkv_bias=bias or bool(layout.get("qkv_bias", False)),
         out_bias=bias and bool(layout.get("out_bias", False)),
@@ -154,8 +151,8 @@ def read_model(
         latent=latent,
         vision=vision,
         quantization=read_quantization(config, where),
-        sliding_window=_window(text),
-        full_layers=_full_layers(text, reader.number("num_hidden_layers"), int(layout.get("full_every", 1))),
+        sliding_window=window(text),
+        full_layers=full_layers(text, reader.number("num_hidden_layers"), int(layout.get("full_every", 1))),
         where=where,
     )
 
@@ -169,51 +166,13 @@ def load_model(path: Path) -> Model:
     return read_model(config, preprocessor=preprocessor, where=str(file))
 
 
-def read_json(file: Path) -> Mapping[str, Any]:
-    """One JSON object from a file; :class:`CatalogError` for one that is missing, cut, huge or no object."""
-    try:
-        if file.stat().st_size > MAX_CONFIG_BYTES:
-            raise CatalogError(
-                f"{file.stat().st_size >> 20} MiB is too much for a config.json",
-                where=str(file),
-                hint="is it the right file?",
-            )
-        document = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        hint = "give a model's directory, its config.json, or a name from the catalog"
-        raise CatalogError(f"can't be read: {error.strerror or error}", where=str(file), hint=hint) from error
-    except (ValueError, RecursionError) as error:
-        hint = "it is cut or damaged; fetch it again"
-        raise CatalogError(f"is no JSON: {error}", where=str(file), hint=hint) from error
-    if not isinstance(document, dict):
-        raise CatalogError("is no JSON object", where=str(file), hint="is this a model's config.json?")
-    return document
-
-
-class _Reader:
-    """Whole numbers out of a config, with complaints that name the key."""
-
-    def __init__(self, config: Mapping[str, Any], where: str) -> None:
-        self.config = config
-        self.where = where
-
-    def number(self, key: str, *, default: int | None = None) -> int:
-        value = self.config.get(key)
-        if value is None and default is not None:
-            return default
-        if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= MAX_DIMENSION:
-            said = "is missing" if value is None else f"is {value!r}, which can't be"
-            raise CatalogError(f"{key} {said}", where=self.where, hint="the file is cut, or not a model's config.json")
-        return value
-
-
 def _divided(hidden: int, heads: int, where: str) -> int:
     if hidden % heads:
         raise CatalogError(f"hidden_size {hidden} doesn't divide by {heads} attention heads", where=where)
     return hidden // heads
 
 
-def _experts(reader: _Reader, layout: Mapping[str, Any]) -> Experts | None:
+def _experts(reader: Reader, layout: Mapping[str, Any]) -> Experts | None:
     if not layout.get("experts"):
         return None
     config = reader.config
@@ -228,7 +187,7 @@ def _experts(reader: _Reader, layout: Mapping[str, Any]) -> Experts | None:
     return Experts(reader.number(key), width, reader.number("num_experts_per_tok"), shared, int(dense) + len(listed))
 
 
-def _latent(reader: _Reader) -> Latent:
+def _latent(reader: Reader) -> Latent:
     q_rank = reader.number("q_lora_rank", default=0)
     return Latent(
         kv_rank=reader.number("kv_lora_rank"),
@@ -246,7 +205,7 @@ def _vision(
     if not isinstance(raw, Mapping):
         raise CatalogError("vision_config is missing", where=where)
     defaults = read("architectures.json")["towers"][kind]
-    tower = _Reader({**defaults, **raw}, where)
+    tower = Reader({**defaults, **raw}, where)
     width = tower.number("embed_dim" if kind == "qwen2" else "hidden_size")
     ratio = tower.config.get("mlp_ratio")
     intermediate = int(width * ratio) if kind == "qwen2" and ratio else tower.number("intermediate_size")
@@ -271,36 +230,3 @@ def _vision(
         positions=tower.number("num_position_embeddings", default=0) if kind == "qwen3" else 0,
         extra_mergers=len(deepstack),
     )
-
-
-def _is_mrope(text: Mapping[str, Any]) -> bool:
-    rope = text.get("rope_scaling") or text.get("rope_parameters") or {}
-    return isinstance(rope, Mapping) and "mrope_section" in rope
-
-
-def _longest(text: Mapping[str, Any], positions: int) -> int:
-    """The context that vLLM derives: YaRN, linear and dynamic scaling stretch the positions, llama3 and mrope don't."""
-    rope = text.get("rope_scaling")
-    if not isinstance(rope, Mapping):
-        return positions
-    kind = rope.get("rope_type") or rope.get("type")
-    factor = rope.get("factor")
-    if kind in ("yarn", "linear", "dynamic") and isinstance(factor, (int, float)) and factor > 0:
-        base = rope.get("original_max_position_embeddings") if kind == "yarn" else positions
-        return int((base if isinstance(base, int) else positions) * factor)
-    return positions
-
-
-def _window(text: Mapping[str, Any]) -> int | None:
-    window = text.get("sliding_window")
-    used = text.get("use_sliding_window", True)
-    return window if used and isinstance(window, int) and window > 0 else None
-
-
-def _full_layers(text: Mapping[str, Any], layers: int, every: int) -> int | None:
-    """How many layers see the whole context where others have a window; None where all are alike."""
-    kinds = text.get("layer_types")
-    if isinstance(kinds, list) and _window(text):
-        return sum(1 for kind in kinds if kind == "full_attention")
-    pattern = text.get("sliding_window_pattern") or every
-    return layers // pattern if isinstance(pattern, int) and pattern > 1 and _window(text) else None
