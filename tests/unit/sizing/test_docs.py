@@ -29,9 +29,8 @@ def _presets() -> Iterator[str]:
         warned = ", ".join(dict.fromkeys(r.rule for r in judged.reasons if r.level == "warn" and r.rule != "catalog"))
         words = shlex.join(render_args(told["vllm"], chosen.args))
         verdict = f"{judged.verdict}: {why}" + (f"; warned: {warned}" if warned else "")
-        yield (
-            f"| {preset['name']} | `{preset['args']}` | {verdict} | `{words}` | {chosen.instances}, {chosen.kv_tokens:,} |"
-        )
+        room = f"{chosen.instances}, {chosen.kv_tokens:,}"
+        yield f"| {preset['name']} | `{preset['args']}` | {verdict} | `{words}` | {room} |"
 
 
 def _rules() -> Iterator[str]:
