@@ -61,7 +61,9 @@ def is_mrope(text: Mapping[str, Any]) -> bool:
 def longest_context(text: Mapping[str, Any], positions: int) -> int:
     """The context that vLLM derives: YaRN, linear and dynamic scaling stretch the positions, llama3 and mrope don't."""
     rope = text.get("rope_scaling")
-    if not isinstance(rope, Mapping):
+    if not isinstance(rope, Mapping) or "gemma3" in str(
+        text.get("model_type")
+    ):  # whose positions are stretched already
         return positions
     kind = rope.get("rope_type") or rope.get("type")
     factor = rope.get("factor")

@@ -15,6 +15,7 @@ from fleet.errors import CatalogError
 from fleet.sizing.config import Reader, full_layers, is_mrope, longest_context, read_json, window
 from fleet.sizing.data import read
 from fleet.sizing.quantization import Quantization, read_quantization
+from fleet.sizing.vision import Vision, read_vision
 
 
 class UnknownArchitecture(CatalogError):
@@ -41,31 +42,6 @@ class Latent:
     nope_dim: int
     value_dim: int
     q_rank: int | None
-
-
-@dataclass(frozen=True)
-class Vision:
-    """The vision tower. ``kind`` names its layout; sizes are in pixels, widths in features."""
-
-    kind: str
-    depth: int
-    hidden: int
-    heads: int
-    intermediate: int
-    patch: int
-    merge: int
-    temporal: int
-    out: int
-    channels: int = 3
-    min_pixels: int = 3136
-    max_pixels: int = 12845056
-    positions: int = 0
-    extra_mergers: int = 0
-
-    @property
-    def patch_values(self) -> int:
-        """Values of one patch as it enters the tower: channels × frames × patch²."""
-        return self.channels * self.temporal * self.patch * self.patch
 
 
 @dataclass(frozen=True)
@@ -107,16 +83,28 @@ def read_model(
     ``preprocessor`` is ``preprocessor_config.json`` where there is one: it says how large images may be. Raises
     :class:`UnknownArchitecture` for a layout that isn't known, :class:`CatalogError` for what contradicts itself.
     """
-    architectures = config.get("architectures")
-    if not isinstance(architectures, list) or not architectures:
-        raise CatalogError("no architectures in it", where=where, hint="is this a model's config.json?")
-    name = str(architectures[0])
-    family = read("architectures.json")["architectures"].get(name)
+    try:
+        return _read(config, preprocessor, where)
+    except (TypeError, ValueError, KeyError, AttributeError, OverflowError, RecursionError) as error:
+        hint = "the file is damaged, or not a model's config.json"
+        raise CatalogError(f"a value in it can't be: {error}", where=where, hint=hint) from error
+
+
+def _read(config: Mapping[str, Any], preprocessor: Mapping[str, Any] | None, where: str) -> Model:
+    name = _architecture(config, where)
+    known = read("architectures.json")
+    family = known["architectures"].get(name)
     if family is None:
         raise UnknownArchitecture(f"architecture {name} isn't known here", where=where)
-    layout = read("architectures.json")["layouts"][family["layout"]]
-    text = config.get(family.get("text", "text_config"))
-    text = {**config, **text} if isinstance(text, Mapping) else config
+    nested = config.get(family.get("text", "text_config"))
+    text = {**config, **nested} if isinstance(nested, Mapping) else config
+    if "layout" not in family:  # the text model says itself what it is
+        inner = known["architectures"].get(_architecture(nested, where) if isinstance(nested, Mapping) else "")
+        if inner is None or "layout" not in inner:
+            raise UnknownArchitecture(f"the text model of {name} isn't known here", where=where)
+        family = {**inner, **family}
+    layout = known["layouts"][family["layout"]]
+    text = {**layout.get("defaults", {}), **text}
     reader = Reader(text, where)
     hidden = reader.number("hidden_size")
     heads = reader.number("num_attention_heads")
@@ -126,7 +114,7 @@ def read_model(
     if heads % kv_heads and latent is None:
         raise CatalogError(f"{heads} attention heads don't divide by {kv_heads} KV heads", where=where)
     positions = reader.number("max_position_embeddings", default=2048)
-    vision = _vision(config, family["vision"], hidden, preprocessor, where) if "vision" in family else None
+    vision = read_vision(config, family["vision"], hidden, preprocessor, where) if "vision" in family else None
     bias = bool(text.get("attention_bias", layout.get("qkv_bias", False)))
     return Model(
         architecture=name,
@@ -145,7 +133,7 @@ def read_model(
         qkv_bias=bias or bool(layout.get("qkv_bias", False)),
         out_bias=bias and bool(layout.get("out_bias", False)),
         mlp_bias=bool(text.get("mlp_bias", False)),
-        qk_norm=bool(layout.get("qk_norm", False)),
+        qk_norm=bool(text.get("use_qk_norm", layout.get("qk_norm", False))),
         norms=int(layout.get("norms", 2)),
         experts=_experts(reader, layout),
         latent=latent,
@@ -164,6 +152,13 @@ def load_model(path: Path) -> Model:
     beside = file.parent / "preprocessor_config.json"
     preprocessor = read_json(beside) if beside.is_file() and file.name == "config.json" else None
     return read_model(config, preprocessor=preprocessor, where=str(file))
+
+
+def _architecture(config: Mapping[str, Any], where: str) -> str:
+    architectures = config.get("architectures")
+    if not isinstance(architectures, list) or not architectures:
+        raise CatalogError("no architectures in it", where=where, hint="is this a model's config.json?")
+    return str(architectures[0])
 
 
 def _divided(hidden: int, heads: int, where: str) -> int:
@@ -195,38 +190,4 @@ def _latent(reader: Reader) -> Latent:
         nope_dim=reader.number("qk_nope_head_dim"),
         value_dim=reader.number("v_head_dim"),
         q_rank=q_rank or None,
-    )
-
-
-def _vision(
-    config: Mapping[str, Any], kind: str, hidden: int, preprocessor: Mapping[str, Any] | None, where: str
-) -> Vision:
-    raw = config.get("vision_config")
-    if not isinstance(raw, Mapping):
-        raise CatalogError("vision_config is missing", where=where)
-    defaults = read("architectures.json")["towers"][kind]
-    tower = Reader({**defaults, **raw}, where)
-    width = tower.number("embed_dim" if kind == "qwen2" else "hidden_size")
-    ratio = tower.config.get("mlp_ratio")
-    intermediate = int(width * ratio) if kind == "qwen2" and ratio else tower.number("intermediate_size")
-    sizes = preprocessor or {}
-    stated = sizes.get("size")
-    size = stated if isinstance(stated, Mapping) else {}
-    least = sizes.get("min_pixels") or size.get("shortest_edge") or defaults["min_pixels"]
-    most = sizes.get("max_pixels") or size.get("longest_edge") or defaults["max_pixels"]
-    deepstack = tower.config.get("deepstack_visual_indexes") or ()
-    return Vision(
-        kind=kind,
-        depth=tower.number("depth"),
-        hidden=width,
-        heads=tower.number("num_heads"),
-        intermediate=intermediate,
-        patch=tower.number("patch_size"),
-        merge=tower.number("spatial_merge_size"),
-        temporal=tower.number("temporal_patch_size"),
-        out=hidden if kind == "qwen2" else tower.number("out_hidden_size", default=hidden),
-        min_pixels=int(least),
-        max_pixels=int(most),
-        positions=tower.number("num_position_embeddings", default=0) if kind == "qwen3" else 0,
-        extra_mergers=len(deepstack),
     )

@@ -47,8 +47,8 @@ def reliefs(request: Request, model: Model, args: Args) -> Iterator[Mapping[str,
     yield from ({"max-num-seqs": n} for n in (256, 64) if n < seqs)
     if vision and limits.get("video", 1) and limits.get("image", 1):
         yield {"limit-mm-per-prompt": {**limits, "image": limits.get("image", 1), "video": 0}}
-    if vision:
-        tile = (vision.patch * vision.merge) ** 2
+    if vision and not vision.tokens:
+        tile = vision.tile**2
         most = dict(arguments.mapping("mm-processor-kwargs"))
         now = int(most.get("max_pixels") or vision.max_pixels)
         yield from (
@@ -60,7 +60,7 @@ def reliefs(request: Request, model: Model, args: Args) -> Iterator[Mapping[str,
     if vision:
         images = int(limits.get("image", 1))
         yield from ({"limit-mm-per-prompt": {"image": n, "video": 0}} for n in (4, 2, 1) if n < images)
-        yield {"mm-processor-kwargs": {"max_pixels": 512 * (vision.patch * vision.merge) ** 2}}
+        yield {"mm-processor-kwargs": {"max_pixels": 512 * vision.tile**2}}
     yield {"enforce-eager": True}
     yield from ({"max-num-seqs": n} for n in (4,) if n < seqs)
     yield {"gpu-memory-utilization": 0.95}

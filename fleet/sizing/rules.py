@@ -201,10 +201,8 @@ def _model_is_positional(case: Case) -> str | None:
 def _pixels_below_a_tile(case: Case) -> str | None:
     given = case.args.mapping("mm-processor-kwargs").get("max_pixels")
     vision = case.model.vision
-    if vision and isinstance(given, (int, float)) and given < 4 * (vision.patch * vision.merge) ** 2:
-        return (
-            f"max_pixels {given:g} is smaller than four tiles of {vision.patch * vision.merge} pixels: nothing is saved"
-        )
+    if vision and isinstance(given, (int, float)) and given < 4 * vision.tile**2:
+        return f"max_pixels {given:g} is smaller than four tiles of {vision.tile} pixels: nothing is saved"
     return None
 
 
