@@ -66,9 +66,7 @@ def read_quantization(config: Mapping[str, Any], where: str = "config.json") -> 
         base = "awq" if method.startswith("awq") else "gptq"
         return Quantization(base, bits, group, zeros=True, act_order=bool(raw.get("desc_act")), ignored=ignored)
     if method in ("fp8", "fbgemm_fp8", "modelopt"):
-        block = raw.get("weight_block_size")
-        size = (int(block[0]), int(block[1])) if isinstance(block, list) and len(block) == 2 else None
-        return Quantization("fp8", 8, block=size, ignored=ignored)
+        return Quantization("fp8", 8, block=_block(raw.get("weight_block_size"), where), ignored=ignored)
     if method == "compressed-tensors":
         return _compressed(raw, ignored, where)
     if method == "bitsandbytes":
@@ -98,8 +96,8 @@ def _compressed(raw: Mapping[str, Any], ignored: tuple[str, ...], where: str) ->
         raise CatalogError("compressed-tensors without weights in its config_groups", where=where)
     bits = _number(weights, "num_bits", 8, where)
     if weights.get("strategy") == "block":
-        size = weights.get("block_structure") or [128, 128]
-        return Quantization("compressed-tensors", bits, block=(int(size[0]), int(size[1])), ignored=ignored)
+        block = _block(weights.get("block_structure") or [128, 128], where)
+        return Quantization("compressed-tensors", bits, block=block, ignored=ignored)
     group = _number(weights, "group_size", -1, where) if weights.get("strategy") == "group" else -1
     return Quantization("compressed-tensors", bits, group, zeros=not weights.get("symmetric", True), ignored=ignored)
 
@@ -109,9 +107,18 @@ def _nested(config: Mapping[str, Any]) -> Mapping[str, Any]:
     return nested if isinstance(nested, Mapping) else {}
 
 
+def _block(value: object, where: str) -> tuple[int, int] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list) or len(value) != 2 or not all(type(n) is int and n > 0 for n in value):
+        raise CatalogError(f"quantization_config: {value!r} is no block of two sizes", where=where)
+    return value[0], value[1]
+
+
 def _number(raw: Mapping[str, Any], key: str, default: object, where: str) -> int:
     value = raw.get(key)
     value = default if value is None else value
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise CatalogError(f"quantization_config: {key} is {value!r}, not a whole number", where=where)
+    least = 1 if "bits" in key else -1
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= 1 << 20:
+        raise CatalogError(f"quantization_config: {key} is {value!r}, which can't be", where=where)
     return value

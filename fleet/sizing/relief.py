@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from fleet.sizing.answer import Answer, Request
 from fleet.sizing.judge import canonical, evaluate
 from fleet.sizing.model import Model
-from fleet.sizing.settings import Arguments
+from fleet.sizing.settings import Arguments, max_pixels
 
 Args = Mapping[str, object]
 #: No shorter context is offered than this, in tokens.
@@ -42,7 +42,7 @@ def reliefs(request: Request, model: Model, args: Args) -> Iterator[Mapping[str,
     """What to give up, cheapest first; each step replaces the one before on the same option."""
     arguments = Arguments(canonical(request.version, args))
     seqs = arguments.number("max-num-seqs") or 1024
-    limits = dict(arguments.mapping("limit-mm-per-prompt"))
+    limits = dict(arguments.counts("limit-mm-per-prompt"))
     vision = model.vision
     yield from ({"max-num-seqs": n} for n in (256, 64) if n < seqs)
     if vision and limits.get("video", 1) and limits.get("image", 1):
@@ -50,7 +50,7 @@ def reliefs(request: Request, model: Model, args: Args) -> Iterator[Mapping[str,
     if vision and not vision.tokens:
         tile = vision.tile**2
         most = dict(arguments.mapping("mm-processor-kwargs"))
-        now = int(most.get("max_pixels") or vision.max_pixels)
+        now = max_pixels(model, arguments)
         yield from (
             {"mm-processor-kwargs": {**most, "max_pixels": tokens * tile}}
             for tokens in (4096, 1280)
@@ -58,7 +58,7 @@ def reliefs(request: Request, model: Model, args: Args) -> Iterator[Mapping[str,
         )
     yield from ({"max-num-seqs": n} for n in (16,) if n < seqs)
     if vision:
-        images = int(limits.get("image", 1))
+        images = limits.get("image", 1)
         yield from ({"limit-mm-per-prompt": {"image": n, "video": 0}} for n in (4, 2, 1) if n < images)
         yield {"mm-processor-kwargs": {"max_pixels": 512 * vision.tile**2}}
     yield {"enforce-eager": True}

@@ -125,10 +125,16 @@ def _batch_holds_the_sequences(case: Case) -> str | None:
 
 
 def _utilization_is_a_share(case: Case) -> str | None:
-    util = case.settings.util
-    if not 0 < util <= 1:
-        return f"gpu-memory-utilization {util:g} is no share: it must lie between 0 and 1"
+    said, util = case.args.text("gpu-memory-utilization"), case.args.share("gpu-memory-utilization")
+    if said and (util is None or not 0 < util <= 1):
+        return f"gpu-memory-utilization {said} is no share: it must lie between 0 and 1"
     return None
+
+
+def _limits_are_counts(case: Case) -> str | None:
+    given, read = case.args.mapping("limit-mm-per-prompt"), case.args.counts("limit-mm-per-prompt")
+    wrong = [name for name, value in given.items() if name not in read and not isinstance(value, dict)]
+    return f"limit-mm-per-prompt {wrong[0]}={given[wrong[0]]!r} is no whole number from 0 on" if wrong else None
 
 
 def _context_is_known(case: Case) -> str | None:
@@ -240,6 +246,7 @@ RULES: tuple[Rule, ...] = (
     Rule("batch-lt-len", "refuse", _batch_holds_the_context, f"{_CONFIG}:1717; run"),
     Rule("batch-lt-seqs", "refuse", _batch_holds_the_sequences, f"{_CONFIG}:1727; run"),
     Rule("util", "refuse", _utilization_is_a_share, f"{_CONFIG}; run"),
+    Rule("mm-format", "refuse", _limits_are_counts, f"{_CONFIG}; run"),
     Rule("len-max", "refuse", _context_is_known, f"{_CONFIG} _get_and_verify_max_len; run"),
     Rule("swap-ram", "refuse", _swap_needs_host_memory, f"{_CONFIG}:1185-1193; run"),
     Rule("swap-much", "warn", _swap_takes_much, f"{_CONFIG}:1185-1193"),

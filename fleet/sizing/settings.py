@@ -7,7 +7,6 @@ GPUs), vllm/config/ of 0.24. What changed when is in ``data/behaviour.json``, on
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -21,6 +20,7 @@ from fleet.sizing.versions import at_least
 
 Engine = Literal["V0", "V1"]
 _UNITS = {"": 1, "k": 1000, "m": 10**6, "g": 10**9, "K": 1024, "M": 1 << 20, "G": 1 << 30}
+MOST = 10**12  # larger numbers say nothing more, and are cut to this
 _AUTO_CHUNK_ABOVE = 32768  # V0 splits prompts by itself above this context
 
 
@@ -47,14 +47,20 @@ class Arguments:
     def number(self, name: str) -> int | None:
         """A whole number; ``32k`` is 32000 and ``32K`` 32768, as newer parsers read it."""
         match = re.fullmatch(r"(\d+(?:\.\d+)?)([kKmMgG]?)", self.text(name).strip())
-        return int(float(match.group(1)) * _UNITS[match.group(2)]) if match else None
+        return min(MOST, int(float(match.group(1)[:30]) * _UNITS[match.group(2)])) if match else None
 
     def share(self, name: str) -> float | None:
-        """A number with a point."""
+        """A number with a point; none for what is no finite number."""
         try:
-            return float(self.text(name))
+            value = float(self.text(name))
         except ValueError:
             return None
+        return value if abs(value) < MOST else None
+
+    def counts(self, name: str) -> Mapping[str, int]:
+        """A mapping of names to whole numbers from 0 on; what is no such number counts as not given."""
+        given = self.mapping(name)
+        return {key: int(value) for key, value in given.items() if _is_count(value) or str(value).isdigit()}
 
     def mapping(self, name: str) -> Mapping[str, Any]:
         """A mapping: as YAML gave it, as JSON, as ``image=5,video=0``, or from dotted options (``name.key``)."""
@@ -132,11 +138,11 @@ def resolve(model: Model, gpu: Gpu, version: str, args: Arguments, env: Mapping[
     engine: Engine = "V0" if because else "V1"
     derived = model.max_positions
     length = args.number("max-model-len") or derived
-    limits = args.mapping("limit-mm-per-prompt")
+    limits = args.counts("limit-mm-per-prompt")
     unlimited = 999 if has(version, "media-unlimited") else 1
     seen = model.vision is not None and not args.given("language-model-only")
-    images = int(limits.get("image", unlimited)) if seen else 0
-    videos = int(limits.get("video", unlimited)) if seen and model.vision and model.vision.video else 0
+    images = limits.get("image", unlimited) if seen else 0
+    videos = limits.get("video", unlimited) if seen and model.vision and model.vision.video else 0
     settings = Settings(
         version=version,
         engine=engine,
@@ -158,12 +164,16 @@ def resolve(model: Model, gpu: Gpu, version: str, args: Arguments, env: Mapping[
         eager=args.given("enforce-eager"),
         images=images,
         videos=videos,
-        max_pixels=_max_pixels(model, args),
+        max_pixels=max_pixels(model, args),
         kv_bytes_fixed=args.number("kv-cache-memory-bytes"),
         cpu_offload_gib=args.share("cpu-offload-gb") or 0.0,
         enable_lora=args.given("enable-lora"),
     )
     return _batch(settings, model, gpu, args)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < MOST
 
 
 def resolve_dtype(model: Model, args: Arguments) -> str:
@@ -267,13 +277,13 @@ def _batch(settings: Settings, model: Model, gpu: Gpu, args: Arguments) -> Setti
     return replace(settings, batched_tokens=tokens, max_seqs=seqs, chunked=True)
 
 
-def _max_pixels(model: Model, args: Arguments) -> int:
+def max_pixels(model: Model, args: Arguments) -> int:
+    """How many pixels an image may have, by ``mm-processor-kwargs`` or the model's preprocessor; 0 without a tower."""
     if model.vision is None:
         return 0
     given = args.mapping("mm-processor-kwargs")
     size = given.get("size")
     most = given.get("max_pixels") or (size.get("longest_edge") if isinstance(size, Mapping) else None)
     smallest = model.vision.tile**2
-    return (
-        max(int(most), smallest) if isinstance(most, (int, float)) and math.isfinite(most) else model.vision.max_pixels
-    )
+    known = isinstance(most, (int, float)) and not isinstance(most, bool) and 0 < most < MOST
+    return max(int(most), smallest) if known and most else model.vision.max_pixels

@@ -98,7 +98,7 @@ def _experts(model: Model, experts: Experts, count: int, tp: int) -> Iterator[Te
         yield from _gated("experts", count, model.hidden, math.ceil(experts.shared_intermediate / tp))
         if model.family == "qwen2moe":
             yield Tensor("experts", count, model.hidden)
-    if model.family == "deepseek":
+    if model.architecture == "DeepseekV3ForCausalLM":  # balanced by a bias, where V2 balances by a loss
         yield Tensor("router", count, experts.count)
 
 

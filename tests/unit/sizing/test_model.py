@@ -1,13 +1,16 @@
 """A model is read from its config.json: shapes, not names; what is damaged or unknown is said, never guessed."""
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fleet.errors import CatalogError
-from fleet.sizing import catalog
+from fleet.sizing import Request, catalog, gpu, size
 from fleet.sizing.config import MAX_CONFIG_BYTES
 from fleet.sizing.model import UnknownArchitecture, load_model, read_model
 
@@ -78,6 +81,32 @@ def test_a_directory_is_read_with_its_preprocessor(tmp_path: Path) -> None:
 def test_a_file_that_lies_or_lacks_is_refused_by_name(change: dict[str, object], words: str) -> None:
     with pytest.raises(CatalogError, match=words):
         read_model(LLAMA | change)
+
+
+junk = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+FAMILIES = [
+    "Qwen/Qwen2.5-VL-7B-Instruct",
+    "Qwen/Qwen3-VL-8B-Instruct",
+    "deepseek-ai/DeepSeek-V3",
+    "OpenGVLab/InternVL3-8B",
+]
+
+
+@settings(max_examples=300)
+@given(data=st.data(), name=st.sampled_from(FAMILIES), value=junk)
+def test_any_damage_ends_in_a_model_or_in_words(data: st.DataObject, name: str, value: object) -> None:
+    config: dict[str, Any] = json.loads(json.dumps(catalog.find(name).config))
+    places: list[dict[str, Any]] = [config, *(inner for inner in config.values() if isinstance(inner, dict))]
+    place = data.draw(st.sampled_from(places))
+    place[data.draw(st.sampled_from(sorted(place)))] = value
+    with contextlib.suppress(CatalogError):  # in words; anything else would be a traceback for the user
+        found = read_model(config)
+        answer = size(Request(found, gpu("A10"), 1, "0.8.2", {"max-model-len": 4096}))
+        assert answer.verdict in ("runs", "refused")
 
 
 def test_an_unknown_architecture_is_said_to_be_one() -> None:

@@ -87,6 +87,10 @@ CASES: Mapping[str, tuple[Ask, Ask]] = {
         Ask({"max-num-batched-tokens": 512}),
     ),
     "util": (Ask({"gpu-memory-utilization": 0.9}), Ask({"gpu-memory-utilization": 1.5})),
+    "mm-format": (
+        Ask({"limit-mm-per-prompt": {"image": 0}}),
+        Ask({"limit-mm-per-prompt": {"image": -1}}),
+    ),
     "len-max": (
         Ask({"max-model-len": 200000}, env={"VLLM_ALLOW_LONG_MAX_MODEL_LEN": "1"}),
         Ask({"max-model-len": 200000}),

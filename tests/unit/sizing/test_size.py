@@ -158,6 +158,40 @@ def test_every_answer_has_the_contracts_shape_and_its_alternatives_run(
         assert size(replace(request, args=other.args, env=other.env, auto=False)).verdict == "runs"
 
 
+words = st.sampled_from(["0", "-1", "8", "1e99", "nan", "inf", "x", "{}", '{"image": "x"}', '{"image": -3}', "9" * 30])
+sized = [
+    "tensor-parallel-size",
+    "pipeline-parallel-size",
+    "data-parallel-size",
+    "max-model-len",
+    "max-num-seqs",
+    "max-num-batched-tokens",
+    "gpu-memory-utilization",
+    "limit-mm-per-prompt",
+    "mm-processor-kwargs",
+    "swap-space",
+    "cpu-offload-gb",
+    "kv-cache-memory-bytes",
+    "kv-cache-dtype",
+    "block-size",
+    "dtype",
+    "quantization",
+]
+options_ = st.sampled_from(sized) | st.sampled_from(sorted(fleet.sizing.options.options("0.33.0")))
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    version=st.sampled_from(["0.8.2", "0.10.1", "0.33.0"]),
+    model=st.sampled_from([VL7, VL72, "Qwen/Qwen3-8B", "google/gemma-3-4b-it"]),
+    args=st.dictionaries(options_, words | st.booleans() | st.integers() | st.floats() | st.none(), max_size=4),
+)
+def test_whatever_stands_in_args_is_judged(version: str, model: str, args: dict[str, object]) -> None:
+    answer = size(Request(model, gpu("A100-80GB"), 2, version, args))
+    assert answer.verdict in ("runs", "refused")
+    assert "NaN" not in json.dumps(answer.as_json()["per_gpu"])
+
+
 def test_the_schema_refuses_what_is_too_much_or_missing() -> None:
     document = size(Request(VL7, gpu("A10"))).as_json()
     assert list(violations({**document, "extra": 1}, SCHEMA, SCHEMA))

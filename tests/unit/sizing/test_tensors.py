@@ -25,6 +25,16 @@ COUNTS = {
     "Qwen/Qwen2-VL-7B-Instruct": 8_291_375_616,
     "mistralai/Mixtral-8x7B-Instruct-v0.1": 46_702_792_704,
     "google/gemma-2-9b-it": 9_241_705_984,
+    "google/gemma-3-4b-it": 4_300_079_472,
+    "google/gemma-3-27b-it": 27_432_406_640,
+    "OpenGVLab/InternVL3-8B": 7_944_373_760,
+    "mistralai/Mistral-Small-3.1-24B-Instruct-2503": 24_011_361_280,
+    "THUDM/GLM-4-9B-0414": 9_400_279_040,
+    "internlm/internlm2_5-7b-chat": 7_737_708_544,
+    "deepseek-ai/DeepSeek-V2-Lite-Chat": 15_706_484_224,
+    "deepseek-ai/DeepSeek-V3": 671_026_419_200,
+    "Qwen/Qwen3-VL-8B-Instruct": 8_767_123_696,
+    "Qwen/Qwen3-VL-30B-A3B-Instruct": 31_070_754_032,
 }
 
 
