@@ -23,8 +23,9 @@ from pathlib import Path
 from typing import Any
 
 from fleet.errors import FleetError
-from fleet.sizing import Answer, Gpu, Model, Request, catalog, gpu, load_model, size
+from fleet.sizing import Answer, Gpu, Model, Request, UnknownArchitecture, catalog, gpu, load_model, size
 from fleet.sizing.commandline import parse_words
+from fleet.sizing.config import read_json
 from fleet.sizing.versions import at_least, release
 
 DATA = Path(__file__).parent / "data"
@@ -138,11 +139,14 @@ def _by_memory(total: float | None, said: str) -> Gpu:
     return min(kinds, key=lambda kind: abs(kind.total_gib - total)) if total else gpu("A100-80GB")
 
 
-def _model(raw: Mapping[str, Any], models: Path | None) -> Model | str:
-    name = str(raw.get("model", "")).split(" (")[0]
+def _model(raw: Mapping[str, Any], models: Path | None) -> Model | Mapping[str, Any] | str:
+    name = str(raw.get("config") or raw.get("model", "")).split(" (")[0]
     for path in ((models / name.rpartition("/")[2]) if models else Path(name), Path(name)):
         if path.exists():
-            return load_model(path)
+            try:
+                return load_model(path)
+            except UnknownArchitecture:
+                return read_json(path / "config.json" if path.is_dir() else path)
     return catalog.find(name).name
 
 

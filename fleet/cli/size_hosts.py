@@ -29,7 +29,7 @@ def on_hosts(options: Options, how: Format, model: str, args: str | None, aim: A
             document[name], code = {"error": facts.as_json()}, max(code, 1)
             continue
         answers: dict[str, Any] = {}
-        for label, request in _asked_of(settings[name], facts, model, args, aim):
+        for label, request in asked_of(settings[name], facts, model, args, aim):
             try:
                 answer = size(request)
             except CatalogError as error:
@@ -49,9 +49,7 @@ def on_hosts(options: Options, how: Format, model: str, args: str | None, aim: A
     return code
 
 
-def _asked_of(
-    told: HostSettings, facts: Facts, model: str, args: str | None, aim: Aim
-) -> Iterator[tuple[str, Request]]:
+def asked_of(told: HostSettings, facts: Facts, model: str, args: str | None, aim: Aim) -> Iterator[tuple[str, Request]]:
     """``(instance, request)`` for one host: its GPUs from its facts, its instances from its settings."""
     if not facts.gpus:
         return

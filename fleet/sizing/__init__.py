@@ -30,6 +30,7 @@ __all__ = [
     "PerGpu",
     "Reason",
     "Request",
+    "UnknownArchitecture",
     "check_args",
     "from_smi",
     "gpu",

@@ -91,6 +91,8 @@ class Answer:
     concurrency: float | None = None
     parts: Mapping[str, int] = field(default_factory=dict)  # bytes of weights on one GPU, by component; not in the JSON
     layers: int = 0  # of the text model on one GPU
+    longest: int | None = None  # the longest context that model and KV cache allow, in tokens
+    image_tokens: int | None = None  # of the largest image that is allowed; None where none is
     alternatives: tuple[Answer, ...] = ()
 
     @property

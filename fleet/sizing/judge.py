@@ -69,6 +69,8 @@ def evaluate(request: Request, model: Model, args: Mapping[str, object], said: S
         concurrency=memory.kv_tokens / settings.max_model_len,
         parts=memory.weights.parts,
         layers=math.ceil(model.layers / settings.pp),
+        longest=min(memory.kv_tokens, settings.derived_len),
+        image_tokens=model.vision.image_tokens(settings.max_pixels) if model.vision and settings.images else None,
     )
 
 

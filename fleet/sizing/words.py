@@ -12,6 +12,8 @@ from fleet.sizing.options import render_args
 
 Rows = Sequence[Mapping[str, object]]
 
+#: Tokens that a prompt's text and a short answer are taken to need beside images.
+PROMPT = 512
 MARKS = {"refuse": "✗", "warn": "!", "set": "·"}
 
 
@@ -42,7 +44,14 @@ def summary(answer: Answer, model: str = "MODEL") -> list[str]:
     if answer.kv_tokens is not None and answer.concurrency is not None:
         lines.append(
             f"  KV cache: {answer.kv_tokens:,} tokens of {answer.kv_bytes_per_token:,} bytes; "
-            f"{answer.concurrency:.1f} requests of the full {answer.max_model_len:,} tokens at once"
+            f"{answer.concurrency:.1f} requests of the full {answer.max_model_len:,} tokens at once; "
+            f"the longest context that fits is {answer.longest:,}"
+        )
+    if answer.image_tokens and answer.max_model_len:
+        safe = max(0, answer.max_model_len - PROMPT) // answer.image_tokens
+        lines.append(
+            f"  images: up to {answer.image_tokens:,} tokens each, so {safe} of the largest fit one prompt beside "
+            f"{PROMPT} tokens of text"
         )
     return lines
 

@@ -29,6 +29,7 @@ def test_a_summary_says_verdict_memory_and_room() -> None:
     assert text.startswith("runs")
     assert "weights" in text
     assert "requests of the full" in text
+    assert "1 of the largest fit one prompt" in text  # 32,768 tokens, 16,384 an image
 
 
 def test_reasons_name_their_rule_and_source_when_explained() -> None:
