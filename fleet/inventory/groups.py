@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from fleet.errors import InventoryError
-from fleet.inventory.values import Place
+from fleet.inventory.values import Place, in_clear
 
 ALL, UNGROUPED = "all", "ungrouped"
 LOCALHOST = ("127.0.0.1", "localhost", "::1")
@@ -197,7 +197,8 @@ def _set_depths(top: Group) -> None:
 
 
 def _priority(value: object, group: str) -> int:
+    plain = in_clear(value)
     try:
-        return int(value) if isinstance(value, (str, float)) else operator.index(value)  # type: ignore[arg-type]
+        return int(plain) if isinstance(plain, (str, float)) else operator.index(plain)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
         raise InventoryError(f"ansible_group_priority of {group!r} must be a whole number, not {value!r}") from None
