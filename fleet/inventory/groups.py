@@ -65,10 +65,28 @@ class HostEntry(Member):
 
     groups: list[Group] = field(default_factory=list)
     source: str | None = None
+    left: frozenset[Group] = frozenset()
 
     def all_groups(self) -> set[Group]:
-        """The groups that name this host and all groups above them."""
-        return _closure(self.groups)
+        """The groups that name this host and all groups above them, but for those that it left."""
+        return _closure(self.groups) - self.left
+
+    def leave(self, group: Group) -> None:
+        """Takes the host out of ``group``, and of what is above that and above no other of its groups.
+
+        It stays out where it belongs to ``group`` by a child of that as well, which is so in Ansible.
+        """
+        before = self.all_groups()
+        stays = set(before)
+        waiting = [group]
+        while waiting:
+            gone = waiting.pop()
+            stays.discard(gone)
+            above = (each for each in gone.ancestors() & stays if each.name != ALL)
+            waiting += [each for each in above if not any(each in other.ancestors() for other in stays)]
+        self.left = frozenset(before - stays)
+        del group.hosts[self.name]
+        self.groups.remove(group)
 
 
 class Graph:
@@ -149,8 +167,7 @@ class Graph:
             groups = host.all_groups()
             if ungrouped in groups:
                 if groups - {everything, ungrouped} and host.name in ungrouped.hosts:
-                    del ungrouped.hosts[host.name]
-                    host.groups.remove(ungrouped)
+                    host.leave(ungrouped)
             elif groups <= {everything}:
                 self.add_child(UNGROUPED, host.name)
         _set_depths(everything)
