@@ -12,7 +12,7 @@ from invoke.exceptions import Exit
 
 from fleet import plan as plans
 from fleet import report, views
-from fleet.cli import check, demo, history, inventory, lab, lock, secret, trust, verify
+from fleet.cli import check, demo, history, inventory, lab, lock, secret, size, trust, verify
 from fleet.cli.program import CHANGING, CONNECTING, confirm, end_badly_if, verb
 from fleet.cli.session import Options, Session, open_session
 from fleet.errors import FleetError
@@ -21,6 +21,7 @@ from fleet.provision import provision as provision_hosts
 from fleet.status import read_status
 from fleet.survey import Survey, gather
 from roles import ROLES
+
 
 def _options(hosts: str, inventory: list[str], limit: str, json: bool, forks: int, timeout: float) -> Options:
     return Options(hosts, tuple(inventory), limit, json, int(forks), float(timeout))
@@ -154,7 +155,7 @@ def rollout(
             views.show_plan(surveys, diffs=False)
             confirm("Roll this out, one host after another?", yes=yes)
         work = Provision(session.survey, session.owner, session.run_name, session.progress)
-        check_host = verifier(session.crew, session.settings, session.lookups)
+        check_host = verifier(session.crew, session.settings, session.lookups, session.progress)
         _finish(session, rollout_hosts(session.crew, surveys, work, check_host), json=json)
 
 
@@ -239,5 +240,8 @@ def _finish(session: Session, results: dict[str, HostResult], *, json: bool) -> 
 
 
 namespace = Collection(plan, provision, rollout, facts, status, uninstall)
-for part in (check, demo, history, inventory, lab, lock, secret, trust, verify):
-    namespace.add_collection(part.collection)
+for alone in (check, demo, history, size, trust, verify):  # verbs that stand by themselves
+    for one in alone.collection.tasks.values():
+        namespace.add_task(one)
+for several in (inventory, lab, lock, secret):  # verbs with sub-verbs: lab.up, lock.release, …
+    namespace.add_collection(several.collection)

@@ -14,7 +14,8 @@ _SCRIPT = f"""{PREAMBLE}
 for d in /etc/fleet/instances/*/; do
   [ -d "$d" ] || continue
   i=$(basename "$d"); u=fleet-$i.service
-  printf 'unit+=%s %s %s\\n' "$i" "$(systemctl show "$u" -p ActiveState --value)" "$(systemctl show "$u" -p NRestarts --value)"
+  show() {{ systemctl show "$u" -p "$1" --value; }}
+  printf 'unit+=%s %s %s\\n' "$i" "$(show ActiveState)" "$(show NRestarts)"
 done
 timeout 20 docker ps --filter label=fleet.instance \\
   --format 'runs+={{{{.Label "fleet.instance"}}}} {{{{.Label "fleet.release"}}}}' 2>/dev/null
@@ -33,7 +34,11 @@ def read_status(transport: Transport) -> dict[str, dict[str, Any]]:
     reply = transport.run(_SCRIPT, timeout=60)
     if "end=yes" not in reply.stdout:
         raise CommandFailed(
-            "its status can't be read", command="(status)", status=reply.status, stderr=reply.stderr, where=transport.name
+            "its status can't be read",
+            command="(status)",
+            status=reply.status,
+            stderr=reply.stderr,
+            where=transport.name,
         )
     units: dict[str, tuple[str, str]] = {}
     runs: dict[str, str] = {}
@@ -48,9 +53,7 @@ def read_status(transport: Transport) -> dict[str, dict[str, Any]]:
     return {name: _instance(name, unit, runs.get(name, ""), known) for name, unit in units.items()}
 
 
-def _instance(
-    name: str, unit: tuple[str, str], runs: str, known: tuple[releases.Known, ...]
-) -> dict[str, Any]:
+def _instance(name: str, unit: tuple[str, str], runs: str, known: tuple[releases.Known, ...]) -> dict[str, Any]:
     current = next((r for r in known if r.instance == name and r.current), None)
     about = current.about if current else {}
     active, restarts = unit

@@ -125,7 +125,9 @@ def show_status(seen: Mapping[str, dict[str, dict[str, Any]] | FleetError]) -> N
             rows.append([name, "", f"({found.message})", "", "", "", "", ""])
             continue
         for instance, told in found.items() or [("-", {"state": "no instances"})]:
-            gpus = ", ".join(str(gpu.get("index", "?")) if isinstance(gpu, dict) else str(gpu) for gpu in told.get("gpus", []))
+            gpus = ", ".join(
+                str(gpu.get("index", "?")) if isinstance(gpu, dict) else str(gpu) for gpu in told.get("gpus", [])
+            )
             rows.append(
                 [
                     name, instance, told["state"], told.get("release", ""), told.get("model", ""),

@@ -11,7 +11,6 @@ from fleet.cli.program import CONNECTING, end_badly_if, verb
 from fleet.cli.session import Options, open_session
 
 
-
 @verb(common=CONNECTING, help={"last": "How many lines (default 50)"})
 def history(
     c: Context,

@@ -15,7 +15,6 @@ from fleet.errors import FleetError
 from fleet.transport import Transport
 
 
-
 @verb(common=CONNECTING)
 def status(
     c: Context,

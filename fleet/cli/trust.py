@@ -12,7 +12,6 @@ from fleet.cli.session import Options, login_of, open_inventory
 from fleet.errors import FleetError
 
 
-
 @verb(common="hosts inventory limit json timeout yes")
 def trust(
     c: Context,
