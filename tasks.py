@@ -10,21 +10,17 @@ from invoke.collection import Collection
 from invoke.context import Context
 from invoke.exceptions import Exit
 
-from fleet import lock as host_lock
 from fleet import plan as plans
 from fleet import report, views
-from fleet.cli import check, lab
-from fleet.cli.program import confirm, verb
-from fleet.cli.session import Options, Session, login_of, open_inventory, open_session
+from fleet.cli import check, demo, history, inventory, lab, lock, secret, size, trust, verify
+from fleet.cli.program import CHANGING, CONNECTING, confirm, end_badly_if, verb
+from fleet.cli.session import Options, Session, open_session
 from fleet.errors import FleetError
 from fleet.provision import HostResult, Provision
 from fleet.provision import provision as provision_hosts
+from fleet.status import read_status
 from fleet.survey import Survey, gather
-from fleet.transport import Transport
 from roles import ROLES
-
-CONNECTING = "hosts inventory limit json forks timeout"
-CHANGING = CONNECTING + " yes"
 
 
 def _options(hosts: str, inventory: list[str], limit: str, json: bool, forks: int, timeout: float) -> Options:
@@ -131,129 +127,11 @@ def facts(
         report.result_json({name: _facts_json(found) for name, found in seen.items()})
     else:
         views.show_facts(seen)
-    _end_badly_if(seen)
-
-
-@verb(common="hosts inventory limit json timeout yes")
-def trust(
-    c: Context,
-    hosts: str = "all",
-    inventory: list[str] | None = None,
-    limit: str = "",
-    json: bool = False,
-    timeout: float = 10.0,
-    yes: bool = False,
-) -> None:
-    """Show the hosts' keys and, after asking, trust those that are unknown or have changed.
-
-    Example: ./inv trust --hosts gpu-cluster
-    """
-    from fleet.transport.ssh import remember, scan
-
-    _, chosen = open_inventory(_options(hosts, inventory or [], limit, json, 1, timeout))
-    shown, failed = [], []
-    for host in chosen:
-        try:
-            shown.append(scan(login_of(host, timeout)))
-        except FleetError as error:
-            failed.append(error)
-    if json:
-        report.result_json({s.host: {"fingerprint": s.fingerprint, "state": s.state} for s in shown})
-    else:
-        report.table(["host", "key", "state"], [[s.host, s.fingerprint, s.state] for s in shown])
-    for problem in failed:
-        report.error(str(problem))
-    new = [s for s in shown if s.state != "known"]
-    if new and (not json or yes):
-        confirm(f"Trust {len(new)} key(s) that you have compared with the hosts' own?", yes=yes)
-        for key in new:
-            remember(key)
-            report.note(f"{key.host}: written to {key.file}")
-    if failed:
-        raise Exit(code=1)
-
-
-@verb(common=CONNECTING, help={"last": "How many lines (default 50)"})
-def history(
-    c: Context,
-    hosts: str = "all",
-    inventory: list[str] | None = None,
-    limit: str = "",
-    json: bool = False,
-    forks: int = 50,
-    timeout: float = 10.0,
-    last: int = 50,
-) -> None:
-    """Show what was changed on the hosts: when, by whom, what, why, and how it ended.
-
-    Example: ./inv history --hosts h1 --last 20
-    """
-    from fleet.audit import read_audit
-
-    options = _options(hosts, inventory or [], limit, json, forks, timeout)
-    with open_session(options, ROLES, doing="history", look_up=False) as session:
-        seen = session.crew.each(session.names, lambda _, transport: read_audit(transport, last))
-    lines = sorted(
-        (line for found in seen.values() if isinstance(found, list) for line in found), key=lambda x: x["time"]
-    )
-    if json:
-        report.result_json(lines[-last:])
-    else:
-        columns = ["time", "host", "who", "kind", "resource", "result", "why"]
-        report.table(columns, [[line.get(name, "") for name in columns] for line in lines[-last:]])
-    _end_badly_if(seen)
-
-
-@verb(common=CONNECTING)
-def lock_status(
-    c: Context,
-    hosts: str = "all",
-    inventory: list[str] | None = None,
-    limit: str = "",
-    json: bool = False,
-    forks: int = 50,
-    timeout: float = 10.0,
-) -> None:
-    """Show who is at work on the hosts.
-
-    Example: ./inv lock.status
-    """
-    options = _options(hosts, inventory or [], limit, json, forks, timeout)
-    with open_session(options, ROLES, doing="lock.status", look_up=False) as session:
-        seen = session.crew.each(session.names, lambda _, transport: host_lock.status(transport) or "free")
-    rows = {name: found.message if isinstance(found, FleetError) else str(found) for name, found in seen.items()}
-    if json:
-        report.result_json(rows)
-    else:
-        report.table(["host", "lock"], rows.items())
-    _end_badly_if(seen)
-
-
-@verb(common=CHANGING, help={"message": "Why, for those who come"})
-def lock_acquire(
-    c: Context,
-    hosts: str = "all",
-    inventory: list[str] | None = None,
-    limit: str = "",
-    json: bool = False,
-    forks: int = 50,
-    timeout: float = 10.0,
-    yes: bool = False,
-    message: str = "kept by hand",
-) -> None:
-    """Keep everybody out of the hosts until lock.release, across reboots.
-
-    Example: ./inv lock.acquire --hosts h1 --message 'swapping a GPU'
-    """
-    options = _options(hosts, inventory or [], limit, json, forks, timeout)
-    with open_session(options, ROLES, doing=message, look_up=False) as session:
-        confirm(f"Lock {len(session.names)} host(s)?", yes=yes)
-        seen = session.crew.each(session.names, lambda _, transport: host_lock.keep(transport, session.owner))
-    _say_each(seen, "locked", json=json)
+    end_badly_if(seen)
 
 
 @verb(common=CHANGING)
-def lock_release(
+def rollout(
     c: Context,
     hosts: str = "all",
     inventory: list[str] | None = None,
@@ -263,30 +141,75 @@ def lock_release(
     timeout: float = 10.0,
     yes: bool = False,
 ) -> None:
-    """Let hosts go, whoever holds them. Ask the owner first: their run ends.
+    """Bring what waits to the hosts, one after another; the first that fails stops it all.
 
-    Example: ./inv lock.release --hosts h1
+    Example: ./inv rollout --hosts gpu-cluster
+    """
+    from fleet.rollout import rollout as rollout_hosts
+    from fleet.verify import verifier
+
+    options = _options(hosts, inventory or [], limit, json, forks, timeout)
+    with open_session(options, ROLES, doing="rollout") as session:
+        surveys = session.survey_all()
+        if not _whole_plan(session, surveys).empty and not json:
+            views.show_plan(surveys, diffs=False)
+            confirm("Roll this out, one host after another?", yes=yes)
+        work = Provision(session.survey, session.owner, session.run_name, session.progress)
+        check_host = verifier(session.crew, session.settings, session.lookups, session.progress)
+        _finish(session, rollout_hosts(session.crew, surveys, work, check_host), json=json)
+
+
+@verb(common=CONNECTING)
+def status(
+    c: Context,
+    hosts: str = "all",
+    inventory: list[str] | None = None,
+    limit: str = "",
+    json: bool = False,
+    forks: int = 50,
+    timeout: float = 10.0,
+) -> None:
+    """Show every instance: its state, release, model, port, GPUs.
+
+    Example: ./inv status --hosts gpu-cluster
     """
     options = _options(hosts, inventory or [], limit, json, forks, timeout)
-    with open_session(options, ROLES, doing="lock.release", look_up=False) as session:
-        confirm(f"Release {len(session.names)} host(s)?", yes=yes)
-
-        def let_go(_: str, transport: Transport) -> str:
-            return "released" if host_lock.release(transport) else "was free"
-
-        seen = session.crew.each(session.names, let_go)
-    _say_each(seen, "", json=json)
-
-
-def _say_each(seen: dict[str, Any], done: str, *, json: bool) -> None:
-    rows = {
-        name: found.message if isinstance(found, FleetError) else str(found or done) for name, found in seen.items()
-    }
+    with open_session(options, ROLES, doing="status", look_up=False) as session:
+        seen = session.crew.each(session.names, lambda _, transport: read_status(transport))
     if json:
-        report.result_json(rows)
+        report.result_json({name: found for name, found in seen.items() if not isinstance(found, FleetError)})
     else:
-        report.table(["host", "lock"], rows.items())
-    _end_badly_if(seen)
+        views.show_status(seen)
+    end_badly_if(seen)
+
+
+@verb(common=CHANGING, help={"weights": "Remove the downloaded models too"})
+def uninstall(
+    c: Context,
+    hosts: str = "all",
+    inventory: list[str] | None = None,
+    limit: str = "",
+    json: bool = False,
+    forks: int = 50,
+    timeout: float = 10.0,
+    yes: bool = False,
+    weights: bool = False,
+) -> None:
+    """Remove what this tool put on hosts: instances, units, settings. Packages, the driver and Docker stay.
+
+    Shows its plan first, and asks. Example: ./inv uninstall --hosts h1
+    """
+    from fleet.uninstall import Uninstall
+
+    options = _options(hosts, inventory or [], limit, json, forks, timeout)
+    with open_session(options, (Uninstall(weights=weights),), doing="uninstall", look_up=False) as session:
+        surveys = session.survey_all()
+        if not _whole_plan(session, surveys).empty:
+            if not json:
+                views.show_plan(surveys)
+            confirm("Remove all this? Instances stop serving.", yes=yes)
+        work = Provision(session.survey, session.owner, session.run_name, session.progress, interrupt=True)
+        _finish(session, provision_hosts(session.crew, surveys, work), json=json)
 
 
 def _whole_plan(session: Session, surveys: dict[str, Survey | FleetError]) -> plans.Plan:
@@ -316,19 +239,9 @@ def _finish(session: Session, results: dict[str, HostResult], *, json: bool) -> 
         raise Exit(code=1)
 
 
-def _end_badly_if(seen: dict[str, Any]) -> None:
-    for found in seen.values():
-        if isinstance(found, FleetError):
-            report.error(str(found))
-    if any(isinstance(found, FleetError) for found in seen.values()):
-        raise Exit(code=1)
-
-
-namespace = Collection(plan, provision, facts, trust, history)
-_lock = Collection("lock")
-_lock.add_task(lock_status, name="status", default=True)
-_lock.add_task(lock_acquire, name="acquire")
-_lock.add_task(lock_release, name="release")
-namespace.add_collection(_lock)
-namespace.add_collection(lab.collection)
-namespace.add_collection(check.collection)
+namespace = Collection(plan, provision, rollout, facts, status, uninstall)
+for alone in (check, demo, history, size, trust, verify):  # verbs that stand by themselves
+    for one in alone.collection.tasks.values():
+        namespace.add_task(one)
+for several in (inventory, lab, lock, secret):  # verbs with sub-verbs: lab.up, lock.release, …
+    namespace.add_collection(several.collection)

@@ -1,7 +1,6 @@
-"""The one module that knows Jinja2: references between variables, and the templates of roles.
+"""The one module that knows Jinja2: the templates of roles, and expressions in the values of an inventory.
 
-References are resolved when a value is used, in a sandbox, strictly: a name that isn't there is an error, with the
-place of the text that asked for it. What is rendered from a secret is a secret again.
+Both run in a sandbox and strictly: a name that isn't there is an error.
 """
 
 from __future__ import annotations
@@ -10,8 +9,6 @@ import base64
 import difflib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextvars import ContextVar
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -21,31 +18,22 @@ from jinja2.exceptions import SecurityError
 from jinja2.nativetypes import NativeCodeGenerator
 from jinja2.runtime import Context, Undefined
 from jinja2.sandbox import SandboxedEnvironment
-from jinja2.utils import missing
 
 from fleet.errors import FleetError, TemplateError
-from fleet.inventory.values import Encrypted, SecretNumber, secreted
 from fleet.secret import MASK, Secret
 
 #: The longest text or list that one multiplication may make, and the largest exponent.
 MAX_LENGTH, MAX_EXPONENT = 1_000_000, 1_000
 
 
-def is_template(value: object) -> bool:
-    """Whether ``value`` is a text in which Jinja2 has something to do. Text marked unsafe never is."""
-    return type(value) is str and ("{{" in value or "{%" in value or "{#" in value)
-
-
 def render(path: Path, values: Mapping[str, object]) -> str:
-    """The template at ``path`` with ``values``: strict, without blank lines for statements, its last newline kept.
+    """The template at ``path`` with ``values``: no blank lines for statements, the last newline kept.
 
     A :class:`~fleet.secret.Secret` is only written where the template says ``| reveal``. Raises TemplateError with the
     template's file and line.
     """
-    environment = _files_in(path.parent)
     try:
-        template = environment.get_template(path.name)
-        text = template.render(values)
+        text = _files_in(path.parent).get_template(path.name).render(values)
     except FleetError:
         raise
     except jinja2.TemplateSyntaxError as error:
@@ -55,223 +43,49 @@ def render(path: Path, values: Mapping[str, object]) -> str:
     except Exception as error:
         raise TemplateError(f"{type(error).__name__}: {error}", where=_line_of(error, path)) from error
     if MASK in text and MASK not in path.read_text(encoding="utf-8"):
-        raise TemplateError(
-            "a secret went through a filter", where=str(path), hint="write `| reveal` before the filter"
-        )
+        hint = "write `| reveal` before the filter"
+        raise TemplateError("a secret went through a filter", where=str(path), hint=hint)
     return text
 
 
-class References:
-    """One host's variables, resolved when they are asked for.
+def is_template(value: object) -> bool:
+    """Whether ``value`` is a text in which Jinja2 has something to do. A subclass, text marked as unsafe, never is."""
+    return type(value) is str and ("{{" in value or "{%" in value or "{#" in value)
 
-    ``raw`` holds them as they stand in the inventory, ``given`` what is there besides (``groups``, ``hostvars``…), and
-    ``where(name, key, …)`` says where a value stands.
+
+def evaluate(text: str, scope: Mapping[str, object]) -> object:
+    """What ``text`` gives with the names of ``scope``: one expression alone keeps its type, anything else is text.
+
+    Each name is looked up when the expression takes it. Raises TemplateError without a place: the caller knows it.
     """
-
-    def __init__(
-        self, raw: Mapping[str, object], given: Mapping[str, object], where: Callable[..., object] = lambda *_path: ""
-    ) -> None:
-        self._raw = raw
-        self._given = given
-        self._where = where
-        self._resolved: dict[tuple[object, ...], object] = {}
-
-    def resolve(self, name: str) -> object:
-        """The variable ``name`` with all references in it resolved; text out of a vault as Secret.
-
-        Raises KeyError where there is none, TemplateError where a reference fails, VaultError.
-        """
-        return self._finish(self._given[name]) if name in self._given else self._deep(self._raw[name], (name,))
-
-    def everything(self) -> Mapping[object, object]:
-        """All variables, each resolved when an expression takes it."""
-        return _Map(self, self._raw, ())
-
-    def named(self, name: str) -> object:
-        """What an expression gets for ``name``; Jinja2's ``missing`` where there is nothing."""
-        if name in self._given:
-            return self._given[name]
-        return self.used(self._raw[name], (name,)) if name in self._raw else missing
-
-    def used(self, raw: object, path: tuple[object, ...]) -> object:
-        """The value at ``path`` as an expression takes it: containers lazily, secrets in clear and noted."""
-        if isinstance(raw, Mapping):
-            return _Map(self, raw, path)
-        if isinstance(raw, (list, tuple)):
-            return _List(self, raw, path)
-        return _in_clear(self._deep(raw, path))
-
-    def _deep(self, raw: object, path: tuple[object, ...]) -> object:
-        if isinstance(raw, Mapping):
-            return {key: self._deep(value, (*path, key)) for key, value in raw.items()}
-        if isinstance(raw, (list, tuple)):
-            return [self._deep(value, (*path, index)) for index, value in enumerate(raw)]
-        if isinstance(raw, Encrypted):
-            return raw.reveal()
-        sealed = isinstance(raw, Secret) and not isinstance(raw, SecretNumber)
-        text = raw.reveal() if isinstance(raw, Secret) and sealed else raw
-        if not is_template(text):
-            return raw
-        if path not in self._resolved:
-            self._resolved[path] = self._render(str(text), path, sealed=sealed)
-        return self._resolved[path]
-
-    def _render(self, text: str, path: tuple[object, ...], *, sealed: bool) -> object:
-        frames = _frames.get()
-        frame = _Frame(self, path, touched_secret=sealed)
-        if any(other.references is self and other.path == path for other in frames):
-            names = [_dotted(other.path) for other in frames if other.references is self]
-            circle = " → ".join([*names[names.index(_dotted(path)) :], _dotted(path)])
-            raise TemplateError(f"refers to itself: {circle}", where=str(self._where(*path)))
-        token = _frames.set((*frames, frame))
-        try:
-            template = _compiled(text)
-            context = template.new_context({_REFERENCES: self})
-            value = self._finish(_joined(template.root_render_func(context)))
-        except FleetError:
-            raise
-        except RecursionError:
-            raise TemplateError("references nest too deeply", where=str(self._where(*path))) from None
-        except Exception as error:
-            raise self._failure(error, path, hidden=frame.touched_secret) from None
-        finally:
-            _frames.reset(token)
-        return secreted(value) if frame.touched_secret else value
-
-    def _finish(self, value: object) -> object:
-        """What an expression gave, as plain values: nothing lazy, nothing undefined."""
-        if isinstance(value, _Lazy):
-            return value.deep()
-        if isinstance(value, Undefined):
-            str(value)  # raises jinja2's own words
-        if isinstance(value, Mapping):
-            return {key: self._finish(item) for key, item in value.items()}
-        if isinstance(value, (list, tuple, set, frozenset, range, Iterator)):
-            return [self._finish(item) for item in value]
-        return value
-
-    def deep(self, raw: object, path: tuple[object, ...]) -> object:
-        """The value at ``path`` with everything in it resolved."""
-        return self._deep(raw, path)
-
-    def _failure(self, error: Exception, path: tuple[object, ...], *, hidden: bool) -> TemplateError:
-        """A TemplateError in words that show no secret."""
-        name, hint = _dotted(path), ""
-        if isinstance(error, jinja2.UndefinedError):
-            wanted = error.message.split("'")[1] if error.message and "'" in error.message else ""
-            near = difflib.get_close_matches(wanted, [*self._raw, *self._given], n=1)
-            hint = f"did you mean {near[0]!r}?" if near else "set it in the inventory, or give it a `| default(…)`"
-            if wanted in ("lookup", "query", "q"):
-                hint = "lookups are Ansible's own: put the value itself into the inventory"
-        elif isinstance(error, jinja2.TemplateAssertionError):
-            hint = f"filters known here: Jinja2's own and {', '.join(sorted(_FILTERS))}"
-        words = "can't be rendered (the reason would show a secret)" if hidden else f"can't be rendered: {error}"
-        return TemplateError(f"{name} {words}", where=str(self._where(*path)), hint=hint)
+    try:
+        template = _compiled(text)
+        parts = template.root_render_func(template.new_context({_SCOPE: scope}))
+        return _defined(_joined(parts))
+    except FleetError:
+        raise
+    except jinja2.UndefinedError as error:
+        raise TemplateError(f"can't be rendered: {error}", hint=_hint(str(error), scope)) from None
+    except jinja2.TemplateAssertionError as error:
+        known = f"filters known here: Jinja2's own and {', '.join(sorted(_FILTERS))}"
+        raise TemplateError(f"can't be rendered: {error}", hint=known) from None
+    except RecursionError:
+        raise TemplateError("references nest too deeply") from None
+    except Exception as error:
+        raise TemplateError(f"can't be rendered: {error}") from None
 
 
-@dataclass(eq=False)
-class _Frame:
-    """One text that is being rendered just now."""
-
-    references: References
-    path: tuple[object, ...]
-    touched_secret: bool = False
-
-
-_frames: ContextVar[tuple[_Frame, ...]] = ContextVar("frames", default=())
-_REFERENCES = "\0references"
-
-
-def _in_clear(value: object) -> object:
-    """``value`` for use in an expression; where it was a secret, what is rendered becomes one."""
-    if not isinstance(value, Secret):
-        if isinstance(value, (Mapping, list)) and _holds_secret(value):
-            return _plainly(value)
-        return value
-    if frames := _frames.get():
-        frames[-1].touched_secret = True
-    return value.number if isinstance(value, SecretNumber) else value.reveal()
-
-
-def _holds_secret(value: object) -> bool:
-    if isinstance(value, Mapping):
-        return any(map(_holds_secret, value.values()))
-    return any(map(_holds_secret, value)) if isinstance(value, list) else isinstance(value, Secret)
-
-
-def _plainly(value: object) -> Any:
-    """``value`` as plain dictionaries and lists, secrets in clear and noted."""
-    if isinstance(value, Mapping):
-        return {key: _plainly(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple, _List)):
-        return [_plainly(item) for item in value]
-    return _in_clear(value)
-
-
-class _Lazy:
-    """A container of the inventory whose members are resolved when an expression takes them."""
-
-    __slots__ = ("_path", "_raw", "_references")
-
-    def __init__(self, references: References, raw: Any, path: tuple[object, ...]) -> None:
-        self._references, self._raw, self._path = references, raw, path
-
-    def deep(self) -> object:
-        return self._references.deep(self._raw, self._path)
-
-    def __len__(self) -> int:
-        return len(self._raw)
-
-    def __str__(self) -> str:
-        return str(_plainly(self))
-
-    __repr__ = __str__
-
-
-class _Map(_Lazy, Mapping[object, object]):
-    __slots__ = ()
-
-    def __getitem__(self, key: object) -> object:
-        return self._references.used(self._raw[key], (*self._path, key))
-
-    def __iter__(self) -> Iterator[object]:
-        return iter(self._raw)
-
-    def __contains__(self, key: object) -> bool:
-        return key in self._raw
-
-
-class _List(_Lazy, Sequence[object]):
-    __slots__ = ()
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return [self[each] for each in range(*index.indices(len(self)))]
-        return self._references.used(self._raw[index], (*self._path, index if index >= 0 else index + len(self)))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, (list, tuple, _List)) and list(self) == list(other)
-
-    __hash__ = None  # type: ignore[assignment]  # a list can't be a key
-
-    def __add__(self, other: Iterable[object]) -> list[object]:
-        return [*self, *other]
-
-    def __radd__(self, other: Iterable[object]) -> list[object]:
-        return [*other, *self]
+_SCOPE = "\0scope"
 
 
 class _Scope(Context):
-    """Names are looked up among the host's variables first."""
+    """Names are looked up in the scope that was handed in, then among Jinja2's own."""
 
     def resolve_or_missing(self, key: str) -> Any:
-        if key in self.vars:
-            return self.vars[key]
-        references = self.parent.get(_REFERENCES)
-        if isinstance(references, References):
-            value = references.named(key)
-            if value is not missing:
-                return value
+        """The value of ``key``, or Jinja2's sign for none."""
+        scope = self.parent.get(_SCOPE)
+        if key not in self.vars and scope is not None and key in scope:
+            return scope[key]
         return super().resolve_or_missing(key)
 
 
@@ -297,10 +111,18 @@ class _Sandbox(SandboxedEnvironment):
         return super().call_binop(context, operator, left, right)
 
 
-class _Native(_Sandbox):
-    """One expression alone gives its value as it is; anything else gives text."""
+class _Constants(NativeCodeGenerator):
+    """``{{ 5 }}`` alone is a number, as in Ansible."""
 
-    code_generator_class = NativeCodeGenerator
+    def _output_const_repr(self, group: Iterable[Any]) -> str:
+        found = list(group)
+        return repr(found[0]) if len(found) == 1 else repr(_joined(found))
+
+
+class _Native(_Sandbox):
+    """Its templates give values, not only text."""
+
+    code_generator_class = _Constants
 
 
 def _joined(parts: Iterable[object]) -> object:
@@ -311,11 +133,41 @@ def _joined(parts: Iterable[object]) -> object:
     return "".join(map(str, found))
 
 
+def _defined(value: object) -> object:
+    """``value`` with its iterators run out; raises Jinja2's own words for what is undefined in it."""
+    if isinstance(value, Undefined):
+        str(value)
+        raise jinja2.UndefinedError("an `if` without an `else` gave nothing")
+    if isinstance(value, dict):
+        return {key: _defined(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset, range, Iterator)):
+        return [_defined(item) for item in value]
+    return value
+
+
+def _hint(words: str, scope: Mapping[str, object]) -> str:
+    """What to do about an undefined name."""
+    wanted = words.split("'")[1] if words.count("'") > 1 else ""
+    if wanted in ("lookup", "query", "q"):
+        return "lookups are Ansible's own: put the value itself into the inventory"
+    near = difflib.get_close_matches(wanted, [name for name in scope if isinstance(name, str)], n=1)
+    return f"did you mean {near[0]!r}?" if near else "set it in the inventory, or give it a `| default(…)`"
+
+
+def _plain(value: object) -> Any:
+    """Mappings and sequences of any kind as dictionaries and lists."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
+        return [_plain(item) for item in value]
+    return value
+
+
 def _combine(*values: Any, recursive: bool = False, list_merge: str = "replace") -> dict[object, object]:
     """Mappings laid over each other, the last on top. Lists are replaced, or joined by ``list_merge='append'``."""
     result: dict[object, object] = {}
     for value in values:
-        for key, item in _plainly(value).items():
+        for key, item in _plain(value).items():
             old = result.get(key)
             if recursive and isinstance(old, dict) and isinstance(item, dict):
                 result[key] = _combine(old, item, recursive=True, list_merge=list_merge)
@@ -333,12 +185,8 @@ def _bool(value: object) -> bool | None:
     return str(value).lower() in ("yes", "on", "1", "true")
 
 
-def _reveal(value: object) -> object:
-    return value.reveal() if isinstance(value, Secret) else value
-
-
 _FILTERS: dict[str, Callable[..., Any]] = {
-    "to_json": lambda value, **options: json.dumps(_plainly(value), **options),
+    "to_json": lambda value, **options: json.dumps(_plain(value), **options),
     "from_json": json.loads,
     "combine": _combine,
     "bool": _bool,
@@ -375,6 +223,10 @@ def _refuse_secret(value: object) -> object:
     return value
 
 
+def _reveal(value: object) -> object:
+    return value.reveal() if isinstance(value, Secret) else value
+
+
 def _line_of(error: BaseException, path: Path) -> str:
     """``file:line`` of the template's last line that was at work when ``error`` arose."""
     where, trace = str(path), error.__traceback__
@@ -384,8 +236,3 @@ def _line_of(error: BaseException, path: Path) -> str:
             where = f"{name}:{trace.tb_lineno}"
         trace = trace.tb_next
     return where
-
-
-def _dotted(path: Sequence[object]) -> str:
-    """``a.b[0]``: a path as people write it."""
-    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).lstrip(".")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import os
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -186,6 +186,20 @@ def targets(
             progress.finished(name)
 
     return crew.each(told, see)
+
+
+def verifier(
+    crew: Crew, told: Mapping[str, HostSettings], lookups: Lookups, progress: Progress
+) -> Callable[[str], list[str]]:
+    """A function that runs all checks on one host and gives, in words, those that failed: a rollout's last gate."""
+
+    def run(name: str) -> list[str]:
+        here = {name: told[name]}
+        found = verify(Checks(crew, targets(crew, here, lookups, progress), here))
+        reasons = found.reasons.get(name, {})
+        return [f"{check}: {reasons.get(check, '')}" for check, end in found.hosts[name].items() if end == "failed"]
+
+    return run
 
 
 def verify(checks: Checks, *, junit: str = "") -> Verified:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from fleet import report
 from fleet.errors import FleetError
@@ -114,3 +115,23 @@ def show_facts(facts: Mapping[str, Facts | FleetError]) -> None:
             ]
         )  # fmt: skip
     report.table(["host", "system", "GPUs", "driver", "Docker", "memory", "free disk"], rows)
+
+
+def show_status(seen: Mapping[str, dict[str, dict[str, Any]] | FleetError]) -> None:
+    """One line an instance."""
+    rows = []
+    for name, found in seen.items():
+        if isinstance(found, FleetError):
+            rows.append([name, "", f"({found.message})", "", "", "", "", ""])
+            continue
+        for instance, told in found.items() or [("-", {"state": "no instances"})]:
+            gpus = ", ".join(
+                str(gpu.get("index", "?")) if isinstance(gpu, dict) else str(gpu) for gpu in told.get("gpus", [])
+            )
+            rows.append(
+                [
+                    name, instance, told["state"], told.get("release", ""), told.get("model", ""),
+                    told.get("port") or "", gpus, told.get("restarts", ""),
+                ]
+            )  # fmt: skip
+    report.table(["host", "instance", "state", "release", "model", "port", "GPUs", "restarts"], rows)

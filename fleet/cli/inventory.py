@@ -138,7 +138,7 @@ def _one(inventory: Inventory, pattern: str) -> str:
 
 
 def _show_json(inventory: Inventory, value: Any, *, mask: bool) -> None:
-    """As Ansible writes it, to the byte: sorted, indented by 4, in ASCII."""
+    """As Ansible writes it, to the byte."""
     if inventory.encrypted_files and not mask:
         files = ", ".join(inventory.encrypted_files)
         report.warn(f"what came from an encrypted file is shown in clear (--mask hides it): {files}")

@@ -33,6 +33,20 @@ COMMON = {
 }
 
 
+#: The options of verbs that connect, and of those that change.
+CONNECTING = "hosts inventory limit json forks timeout"
+CHANGING = f"{CONNECTING} yes"
+
+
+def end_badly_if(seen: dict[str, Any]) -> None:
+    """Say each host's error, and end with 1 where there was one."""
+    errors = [found for found in seen.values() if isinstance(found, FleetError)]
+    for error in errors:
+        report.error(str(error))
+    if errors:
+        raise Exit(code=1)
+
+
 def verb(*, help: dict[str, str] | None = None, common: str = "", **options: Any) -> Callable[[F], Any]:  # noqa: A002 — Invoke's own word
     """An Invoke task whose errors end in words and our exit codes, by whatever program it is run.
 

@@ -28,7 +28,8 @@ done
 df -Pi / 2>/dev/null | awk 'NR==2 {print "inodes_free=" $4}'
 have ip && ip -o addr show scope global 2>/dev/null | awk '{print "address+=" $2 " " $4}'
 say container "$(systemd-detect-virt --container 2>/dev/null | sed s/none//)"
-for f in /etc/modprobe.d/fleet-nvidia.conf /etc/apt/sources.list.d/fleet-cuda.sources /etc/yum.repos.d/fleet-cuda.repo; do
+for f in /etc/modprobe.d/fleet-nvidia.conf /etc/apt/preferences.d/fleet-nvidia /etc/apt/apt.conf.d/52fleet-nvidia \
+  /etc/apt/sources.list.d/fleet-cuda.sources /etc/yum.repos.d/fleet-cuda.repo; do
   [ -e "$f" ] && echo driver_ours=yes
 done
 say secure_boot "$(lim mokutil --sb-state 2>/dev/null | head -n1)"

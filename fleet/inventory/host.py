@@ -13,7 +13,7 @@ from fleet.inventory.groups import Layer
 from fleet.inventory.values import Origin, secreted
 
 if TYPE_CHECKING:
-    from fleet.templates import References
+    from fleet.inventory.references import References
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +56,7 @@ class Host:
     @cached_property
     def references(self) -> References:
         """The variables for expressions. Jinja2 is imported here: lists and graphs go without."""
-        from fleet.templates import References
+        from fleet.inventory.references import References
 
         passwords = {name: secreted(self.variables[name]) for name in PASSWORDS & self.variables.keys()}
         raw = {**self.variables, **passwords} if passwords else self.variables

@@ -8,6 +8,7 @@ from functools import cached_property, partial
 from pathlib import Path
 
 from fleet.errors import UsageError
+from fleet.inventory.ansible_cfg import read_config
 from fleet.inventory.groups import ALL, LOCALHOST, Graph, Group, HostEntry, Layer
 from fleet.inventory.host import Host
 from fleet.inventory.passwords import read_passwords
@@ -41,16 +42,19 @@ def load(
     Files of variables are read when a host is asked for: beside each source, and in ``playbook_dir``, which is the
     working directory for ``ansible-inventory`` too. Raises InventoryError, VaultError, or Findings for several.
     """
-    warnings: list[str] = []
+    config = read_config()
+    warnings = list(config.warnings)
     graph, vault = Graph(), Vault(tuple(read_passwords() if passwords is None else passwords))
     problems = Problems()
     names = [str(Path(os.path.expandvars(source)).expanduser()) for source in sources]
     for source in names:
         with problems.at(Line(source)):
-            read_source(source, graph, vault, warnings.append)
+            read_source(source, graph, vault, warnings.append, config.ignored)
     problems.check()
     warnings += graph.settle()
-    return Inventory(graph, vault, _directories(names), Path(playbook_dir), warnings)
+    beside = _beside(names)
+    directories = _last_of_each([*beside, Path(playbook_dir)])
+    return Inventory(graph, vault, (beside or directories)[0], directories, Path(playbook_dir), warnings)
 
 
 class Inventory:
@@ -61,15 +65,21 @@ class Inventory:
     """
 
     def __init__(
-        self, graph: Graph, vault: Vault, directories: Sequence[Path], playbook_dir: Path, warnings: list[str]
+        self,
+        graph: Graph,
+        vault: Vault,
+        directory: Path,
+        directories: Sequence[Path],
+        playbook_dir: Path,
+        warnings: list[str],
     ) -> None:
         self._graph = graph
-        self.directory = directories[0] if directories else playbook_dir
+        self.directory = directory
         self._playbook_dir = playbook_dir
         self.warnings = warnings
         reader = VariableReader(vault, warnings.append)
-        self.group_files = [VariableDirectory(each, "group", reader) for each in (*directories, playbook_dir)]
-        self.host_files = [VariableDirectory(each, "host", reader) for each in (*directories, playbook_dir)]
+        self.group_files = [VariableDirectory(each, "group", reader) for each in directories]
+        self.host_files = [VariableDirectory(each, "host", reader) for each in directories]
         self.encrypted_files = reader.encrypted
         self._hosts: dict[str, Host] = {}
         self._group_layers: dict[frozenset[Group], tuple[tuple[Layer, ...], dict[str, object]]] = {}
@@ -193,14 +203,16 @@ class _HostVars(Mapping[str, object]):
         return len(self._inventory.names(ALL))
 
 
-def _directories(sources: Iterable[str]) -> list[Path]:
-    """Where files of variables may lie beside the sources; a directory named twice counts where it is named last."""
-    directories: dict[Path, None] = {}
-    for source in sources:
-        path = Path(source)
-        if "," in source and not path.exists():
-            continue
-        directory = path if path.is_dir() else path.parent
-        directories.pop(directory, None)
-        directories[directory] = None
-    return list(directories)
+def _beside(sources: Iterable[str]) -> list[Path]:
+    """Each source's directory; lists of names have none."""
+    paths = [Path(source) for source in sources if "," not in source or Path(source).exists()]
+    return [path if path.is_dir() else path.parent for path in paths]
+
+
+def _last_of_each(directories: Iterable[Path]) -> list[Path]:
+    """A directory that comes twice counts where it comes last, which is what reading it twice amounts to."""
+    found: dict[Path, Path] = {}
+    for directory in directories:
+        real = directory.resolve()
+        found[real] = found.pop(real, directory)
+    return list(found.values())

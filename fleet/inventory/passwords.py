@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from fleet.errors import InputError, VaultError
+from fleet.inventory.ansible_cfg import AnsibleConfig, read_config
 from fleet.inventory.files import reason
 from fleet.inventory.values import Line
 from fleet.inventory.vault import DEFAULT_LABEL, Vault, VaultPassword, is_vault
@@ -28,15 +29,16 @@ def read_passwords(
 ) -> list[VaultPassword]:
     """All passwords that are named, in the order in which they are tried.
 
-    ``ids`` are ``LABEL@FILE``, ``LABEL@prompt`` or a file alone; then come ``files``. The environment adds
-    ``ANSIBLE_VAULT_IDENTITY_LIST`` before them, ``ANSIBLE_VAULT_PASSWORD_FILE`` and ``FLEET_VAULT_PASSWORD`` after
-    them. What is typed is asked for twice where it is to ``confirm``. Raises VaultError where passwords are named and
-    none can be read.
+    ``ids`` are ``LABEL@FILE``, ``LABEL@prompt`` or a file alone; then come ``files``. The environment (or an
+    ``ansible.cfg``) adds ``ANSIBLE_VAULT_IDENTITY_LIST`` before them, and after them ``ANSIBLE_VAULT_PASSWORD_FILE``
+    and ``FLEET_VAULT_PASSWORD``. What is typed is asked for twice where it is to ``confirm``. Raises VaultError where
+    passwords are named and none can be read.
     """
     environ = os.environ if environ is None else environ
     found: list[VaultPassword] = []
     failures: list[InputError] = []
-    for label, source in _named(files, ids, environ):
+    config = read_config(environ)
+    for label, source in _named(files, ids, config):
         try:
             found.append(
                 VaultPassword(_read(label, source, Vault(tuple(found)), confirm=confirm), label or DEFAULT_LABEL)
@@ -50,13 +52,12 @@ def read_passwords(
     return found
 
 
-def _named(files: Sequence[str], ids: Sequence[str], environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+def _named(files: Sequence[str], ids: Sequence[str], config: AnsibleConfig) -> Iterator[tuple[str, str]]:
     """Label and source of each password."""
-    listed = environ.get("ANSIBLE_VAULT_IDENTITY_LIST", "")
-    for word in (*filter(None, map(str.strip, listed.split(","))), *ids):
+    for word in (*config.vault_identity_list, *ids):
         label, sign, source = word.partition("@")
         yield (label, source) if sign else ("", word)
-    for file in (*files, environ.get("ANSIBLE_VAULT_PASSWORD_FILE", "")):
+    for file in (*files, config.vault_password_file):
         if file:
             yield DEFAULT_LABEL, file
 

@@ -24,17 +24,14 @@ from fleet.inventory.values import Line
 from fleet.inventory.vault import Vault
 from fleet.inventory.yaml_source import read_yaml
 
-_IGNORED = re.compile(
-    r"^\.|^(host_vars|group_vars|vars_plugins)$|"
-    r"(\.pyc|\.pyo|\.swp|\.bak|~|\.rpm|\.md|\.txt|\.rst|\.orig|\.cfg|\.retry)$"
-)
 _YAML = ("", ".yaml", ".yml", ".json")
 _Warn = Callable[[str], None]
 
 
-def read_source(source: str, graph: Graph, vault: Vault, warn: _Warn) -> None:
+def read_source(source: str, graph: Graph, vault: Vault, warn: _Warn, ignored: re.Pattern[str]) -> None:
     """Adds what ``source`` says to ``graph``: a file, a directory, a script, or names with commas.
 
+    In a directory, names that ``ignored`` finds something in are skipped.
     Raises InventoryError, VaultError, or Findings where several files of a directory are broken.
     """
     if "," in source and not Path(source).exists():
@@ -45,7 +42,7 @@ def read_source(source: str, graph: Graph, vault: Vault, warn: _Warn) -> None:
         raise InventoryError(
             "no such inventory source", where=shown(source), hint="check --inventory and FLEET_INVENTORY"
         )
-    files = list(_files(path, ()))
+    files = list(_files(path, ignored, ()))
     if not files:
         raise InventoryError(
             "no inventory in this directory", where=shown(source), hint="it holds only what Ansible skips"
@@ -57,7 +54,7 @@ def read_source(source: str, graph: Graph, vault: Vault, warn: _Warn) -> None:
     problems.check()
 
 
-def _files(path: Path, above: tuple[Path, ...]) -> Iterator[Path]:
+def _files(path: Path, ignored: re.Pattern[str], above: tuple[Path, ...]) -> Iterator[Path]:
     """``path`` itself, or the files below it as Ansible walks them."""
     if not path.is_dir():
         yield path
@@ -66,8 +63,8 @@ def _files(path: Path, above: tuple[Path, ...]) -> Iterator[Path]:
     if real in above:
         raise InventoryError("a symbolic link leads back to a directory above it", where=shown(path))
     for name in names_in(path):
-        if not _IGNORED.search(name):
-            yield from _files(path / name, (*above, real))
+        if not ignored.search(name):
+            yield from _files(path / name, ignored, (*above, real))
 
 
 def _read_list(source: str, graph: Graph) -> None:

@@ -12,9 +12,10 @@ import time
 from pathlib import Path
 from typing import Final
 
-from fleet.lab import simulated
+from fleet.lab import machine, network, simulated
 from fleet.lab.machine import LabError, run
 from fleet.lab.names import HOSTS, OPS_PASSWORD, SERVICE, LabHost
+from fleet.lab.supervisor import cut_power, remove_cgroup
 from fleet.target import ROOT
 
 _CGROUPS: Final = ("cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids")
@@ -62,12 +63,9 @@ def prepare(host: LabHost, root: Path, mirror_key: bytes) -> None:
 
 def start(host: LabHost) -> None:
     """Switch the host on: its supervisor lives on after this program and starts it anew after a reboot."""
-    log = (host.place / "console.log").open("ab")
     program = str(Path(__file__).with_name("supervisor.py"))
-    subprocess.Popen(
-        [sys.executable, program, host.name, str(host.place), host.namespace, host.release],
-        stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-    )  # fmt: skip
+    words = [sys.executable, program, host.name, str(host.place), host.namespace, host.release]
+    machine.start(words, host.place / "console.log")
 
 
 def power_off(host: LabHost, *, orderly: bool = True) -> None:
@@ -81,17 +79,21 @@ def power_off(host: LabHost, *, orderly: bool = True) -> None:
             time.sleep(0.1)
         else:
             os.kill(supervisor, signal.SIGKILL)
-    for name in ("supervisor.pid", "nspawn.pid"):  # a supervisor that was itself killed leaves its host running
-        left = _pid(host, name)
-        if left:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(left, signal.SIGKILL)
+    left = _pid(host, "supervisor.pid")
+    if left:
+        os.kill(left, signal.SIGKILL)
+    left = _pid(host, "nspawn.pid")  # a supervisor that was itself killed leaves its host running
+    if left:
+        cut_power(left)
+    for name in ("supervisor.pid", "nspawn.pid"):
         (host.place / name).unlink(missing_ok=True)
 
 
 def destroy(host: LabHost) -> None:
     """Switch the host off and take its disk away, whatever state an earlier lab left it in."""
     power_off(host, orderly=False)
+    network.end_processes(host.namespace)  # an init whose nspawn was killed, and all that it runs
+    remove_cgroup(host.namespace)
     for _ in range(20):
         mounts = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
         ours = sorted((m for m in mounts if m.startswith(str(host.place))), key=len, reverse=True)

@@ -23,6 +23,7 @@ Say = Callable[[str], None]
 SERVES: Final = ("real", "stand-in")
 VARIABLES: Final = ROOT / "inventory" / "group_vars" / "lab.json"
 LOCKS: Final = ROOT / "inventory" / "lab.lock"
+_OWNER: Final = "owner"
 
 
 def serves() -> str:
@@ -41,6 +42,7 @@ def up(say: Say) -> dict[str, Any]:
         LabError: a piece didn't come up.
     """
     machine.require()
+    _ours()
     with _heard(say):
         if status()["up"]:
             say("the lab is up already")
@@ -50,6 +52,8 @@ def up(say: Say) -> dict[str, Any]:
             say(f"installing {', '.join(lacking)} by apt")
             machine.install_missing()
         down(lambda text: None)
+        machine.work().mkdir(parents=True, exist_ok=True)
+        (machine.work() / _OWNER).write_text(str(ROOT))
         say("root file systems (made once: about a minute for each release)")
         releases = {host.release: roots.root_of(host.release) for host in HOSTS}
         say("package mirror (filled once, by this machine's own apt and pip)")
@@ -81,7 +85,12 @@ def up(say: Say) -> dict[str, Any]:
 
 
 def down(say: Say) -> None:
-    """Take the whole lab away, its caches aside. Nothing is wrong where there is none, or half of one."""
+    """Take the whole lab away, its caches aside. Nothing is wrong where there is none, or half of one.
+
+    Raises:
+        LabError: it belongs to another checkout of this project.
+    """
+    _ours()
     say("ending the lab")
     for host in HOSTS:
         hosts.destroy(host)
@@ -90,6 +99,18 @@ def down(say: Say) -> None:
     network.down()
     VARIABLES.unlink(missing_ok=True)
     shutil.rmtree(LOCKS, ignore_errors=True)
+    (machine.work() / _OWNER).unlink(missing_ok=True)
+
+
+def _ours() -> None:
+    """Refuse to touch the lab of another checkout on this machine; one that is gone has no claim."""
+    file = machine.work() / _OWNER
+    owner = Path(file.read_text()) if file.exists() else ROOT
+    if owner != ROOT and owner.exists():
+        raise LabError(
+            f"the lab in {machine.work()} belongs to {owner}", where="lab",
+            hint="end it there (./inv lab.down), or have a second one: FLEET_LAB_SLOT=1 FLEET_LAB_DIR=/var/lib/lab-1",
+        )  # fmt: skip
 
 
 def status() -> dict[str, Any]:

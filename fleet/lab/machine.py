@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from fleet.errors import FleetError, UsageError
+from fleet.target import ROOT
 
 MEMORY_GIB: Final = 8
 DISK_GIB: Final = 15
@@ -121,6 +122,17 @@ def run(
         tail = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()[-8:]
         raise LabError(f"{' '.join(line[:6])} ended with {done.returncode}:\n  " + "\n  ".join(tail), where="lab")
     return done.stdout.decode(errors="replace")
+
+
+def start(words: Sequence[str], log: Path) -> int:
+    """Start a program that outlives this one, its output in ``log``; its pid."""
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            words, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+    process.returncode = 0  # nobody here waits for it
+    return process.pid
 
 
 def apt_uri() -> str:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from fleet.lab import machine
 
-SWITCH: Final = "fleetlab"  #: the namespace of the bridge
-SERVICES: Final = "fleetlab-svc"  #: the namespace of registry, mirror and hub
-CONTROL_LINK: Final = "fleetlab-ctl"
-CONTROL: Final = "198.18.77.1"
-SERVICE: Final = "198.18.77.2"
+#: A second lab beside the first (``FLEET_LAB_SLOT=1`` to 9, with a FLEET_LAB_DIR of its own) has its own network.
+SLOT: Final = int(os.environ.get("FLEET_LAB_SLOT") or 0)
+NETWORK: Final = f"198.18.{77 + SLOT}"
+SWITCH: Final = f"fleetlab{SLOT or ''}"  #: the namespace of the bridge
+SERVICES: Final = f"{SWITCH}-svc"  #: the namespace of registry, mirror and hub
+CONTROL_LINK: Final = f"{SWITCH}-ctl"
+CONTROL: Final = f"{NETWORK}.1"
+SERVICE: Final = f"{NETWORK}.2"
 REGISTRY_PORT: Final = 5000
 MIRROR_PORT: Final = 8081
 HUB_PORT: Final = 8082
@@ -34,7 +38,7 @@ class LabHost:
     @property
     def namespace(self) -> str:
         """Its network namespace."""
-        return f"fleetlab-{self.name}"
+        return f"{SWITCH}-{self.name}"
 
     @property
     def place(self) -> Path:
@@ -49,9 +53,9 @@ class LabHost:
 
 #: bookworm brings Docker 20.10 (GPUs by hook), trixie Docker 26 (GPUs by CDI): both ways, and two kinds of GPU.
 HOSTS: Final = (
-    LabHost("h1", "198.18.77.11", "bookworm", "NVIDIA A10", 1, "root"),
-    LabHost("h2", "198.18.77.12", "trixie", "NVIDIA A100-SXM4-40GB", 2, "root"),
-    LabHost("h3", "198.18.77.13", "trixie", "NVIDIA A10", 2, "ops"),
+    LabHost("h1", f"{NETWORK}.11", "bookworm", "NVIDIA A10", 1, "root"),
+    LabHost("h2", f"{NETWORK}.12", "trixie", "NVIDIA A100-SXM4-40GB", 2, "root"),
+    LabHost("h3", f"{NETWORK}.13", "trixie", "NVIDIA A10", 2, "ops"),
 )
 #: The password of the user ops, whose sudo asks for it. No secret: the host lives on this machine alone.
 OPS_PASSWORD: Final = "lab-sesame-17"

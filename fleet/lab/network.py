@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
+import time
 
 from fleet.lab.machine import LabError, run
 from fleet.lab.names import CONTROL, CONTROL_LINK, HOSTS, SERVICE, SERVICES, SWITCH, LabHost
@@ -27,10 +30,27 @@ def down() -> None:
     """Take every cable and namespace of the lab away; nothing is wrong where there is none."""
     with contextlib.suppress(LabError):
         run(["ip", "link", "delete", CONTROL_LINK])
-    existing = {line.split()[0] for line in run(["ip", "netns", "list"]).splitlines() if line}
     for name in (SWITCH, SERVICES, *(host.namespace for host in HOSTS)):
-        if name in existing:
+        if name in _existing():
+            end_processes(name)
             run(["ip", "netns", "delete", name])
+
+
+def processes(namespace: str) -> list[int]:
+    """What runs in a namespace, as this machine numbers it."""
+    if namespace not in _existing():
+        return []
+    return [int(pid) for pid in run(["ip", "netns", "pids", namespace]).split()]
+
+
+def end_processes(namespace: str, seconds: float = 10) -> None:
+    """Kill what runs in a namespace of the lab, all of which is the lab's, and wait until it is gone."""
+    until = time.monotonic() + seconds
+    while (left := processes(namespace)) and time.monotonic() < until:
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.05)
 
 
 def cut(host: LabHost) -> None:
@@ -60,6 +80,10 @@ def _member(namespace: str, name: str, address: str) -> None:
     _ip(namespace, f"address add {address}/24 dev host0")
     _ip(namespace, "link set host0 up")
     _ip(namespace, f"route add default via {CONTROL}")
+
+
+def _existing() -> set[str]:
+    return {line.split()[0] for line in run(["ip", "netns", "list"]).splitlines() if line}
 
 
 def _plug(name: str) -> None:

@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import sys
 import time
 import urllib.request
@@ -17,7 +16,6 @@ from typing import Any, Final
 from fleet.lab import machine
 from fleet.lab.machine import LabError, run
 from fleet.lab.names import HUB_PORT, MIRROR_PORT, REGISTRY_PORT, SERVICE, SERVICES
-from fleet.target import ROOT
 
 NAMES: Final = ("registry", "mirror", "hub")
 _PORTS: Final = {"registry": REGISTRY_PORT, "mirror": MIRROR_PORT, "hub": HUB_PORT}
@@ -68,13 +66,8 @@ def start(name: str, *, mirror: Path | None = None) -> None:
         words = [*python, "fleet.lab.files", str(_kept(place, mirror)), SERVICE, str(MIRROR_PORT)]
     else:
         words = [*python, "fleet.lab.hub", str(machine.work() / "models"), SERVICE, str(HUB_PORT)]
-    log = (place / f"{name}.log").open("ab")
-    process = subprocess.Popen(
-        ["ip", "netns", "exec", SERVICES, *words],
-        stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
-    (place / f"{name}.pid").write_text(f"{process.pid} {words[0]}")
+    pid = machine.start(["ip", "netns", "exec", SERVICES, *words], place / f"{name}.log")
+    (place / f"{name}.pid").write_text(f"{pid} {words[0]}")
     for _ in range(100):
         with contextlib.suppress(OSError), socket.create_connection((SERVICE, _PORTS[name]), 0.5):
             return

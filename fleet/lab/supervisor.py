@@ -6,6 +6,7 @@ outlives whoever raised the lab. SIGTERM powers the host off in order; SIGUSR1 i
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -13,6 +14,10 @@ import sys
 import time
 from pathlib import Path
 from types import FrameType
+from typing import Final
+
+#: How nspawn says that its host asked for a reboot (systemd's EXIT_FORCE_RESTART).
+REBOOT: Final = 133
 
 
 def main() -> None:
@@ -20,36 +25,73 @@ def main() -> None:
     name, place_, namespace, release = sys.argv[1:5]
     place = Path(place_)
     (place / "supervisor.pid").write_text(str(os.getpid()))
+    own_cgroup(namespace)
     command = [
-        "systemd-nspawn", f"--directory={place}/root", "--boot", "--register=no", "--keep-unit", f"--machine={name}",
-        f"--network-namespace-path=/run/netns/{namespace}", "--capability=all", "--system-call-filter=@keyring bpf",
-        f"--bind={place}/docker:/var/lib/docker", "--resolv-conf=off", "--console=pipe", "--kill-signal=SIGRTMIN+3",
+        "systemd-nspawn", f"--directory={place}/root", "--boot", "--register=no", "--keep-unit",
+        f"--machine={namespace}", f"--hostname={name}", f"--network-namespace-path=/run/netns/{namespace}",
+        "--capability=all", "--system-call-filter=@keyring bpf", f"--bind={place}/docker:/var/lib/docker",
+        "--resolv-conf=off", "--console=pipe", "--kill-signal=SIGRTMIN+3",
     ]  # fmt: skip
     environment = dict(os.environ)
     if release != "bookworm":  # systemd 257 refuses cgroup v1
         environment["SYSTEMD_NSPAWN_UNIFIED_HIERARCHY"] = "1"
     ending = False
-    child: subprocess.Popen[bytes] | None = None
+    machine: subprocess.Popen[bytes] | None = None
 
     def stop(number: int, frame: FrameType | None) -> None:
         nonlocal ending
         ending = True
-        if child is not None:
-            child.send_signal(signal.SIGTERM if number == signal.SIGTERM else signal.SIGKILL)
+        if machine is not None and number == signal.SIGTERM:
+            machine.send_signal(signal.SIGTERM)  # nspawn asks the host's init to power off
+        elif machine is not None:
+            cut_power(machine.pid)
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGUSR1, stop)
     while not ending:
         started = time.monotonic()
-        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment)
-        (place / "nspawn.pid").write_text(str(child.pid))
-        child.wait()
-        if ending or child.returncode == 0:  # 0: it powered off; 133: it rebooted; else: it died, as a host that hangs
+        machine = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment)
+        (place / "nspawn.pid").write_text(str(machine.pid))
+        machine.wait()
+        if ending or machine.returncode == 0:  # it powered itself off; whatever isn't a reboot is a host that died
             break
-        if time.monotonic() - started < 2:
+        if machine.returncode != REBOOT and time.monotonic() - started < 2:
             time.sleep(2)  # it can't even start: don't spin
     (place / "nspawn.pid").unlink(missing_ok=True)
     (place / "supervisor.pid").unlink(missing_ok=True)
+
+
+def cut_power(nspawn: int) -> None:
+    """Kill a host's init, and with it all that runs there, then nspawn: killed alone, that would leave them running."""
+    with contextlib.suppress(OSError):
+        for init in Path(f"/proc/{nspawn}/task/{nspawn}/children").read_text().split():
+            os.kill(int(init), signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(nspawn, signal.SIGKILL)
+
+
+def own_cgroup(name: str) -> None:
+    """Go into a cgroup of our own in every hierarchy, or all hosts' systemds would work on one and the same."""
+    for line in Path("/proc/self/mounts").read_text().splitlines():
+        _, place, kind, *_ = line.split()
+        if kind not in ("cgroup", "cgroup2") or not place.startswith("/sys/fs/cgroup"):
+            continue
+        own = Path(place, name)
+        with contextlib.suppress(OSError):  # a hierarchy that doesn't let us is one that the host does without
+            own.mkdir(exist_ok=True)
+            for setting in ("cpuset.cpus", "cpuset.mems"):  # v1's cpuset is born empty, and takes nobody then
+                if (own / setting).exists() and not (own / setting).read_text().strip():
+                    (own / setting).write_text(Path(place, setting).read_text())
+            (own / "cgroup.procs").write_text(str(os.getpid()))
+
+
+def remove_cgroup(name: str) -> None:
+    """Take it away again, with what the host made below; what still holds a process stays."""
+    for place in (*Path("/sys/fs/cgroup").glob(name), *Path("/sys/fs/cgroup").glob(f"*/{name}")):
+        below = sorted((p for p in place.rglob("*") if p.is_dir()), key=lambda p: len(p.parts), reverse=True)
+        for path in (*below, place):
+            with contextlib.suppress(OSError):
+                path.rmdir()
 
 
 if __name__ == "__main__":

@@ -54,14 +54,13 @@ echo "enabled=$(systemctl is-enabled "$u" 2>/dev/null)"{self._stale_probe()}{gua
         if seen.get("LoadState") != "loaded":
             return self._diff_unknown(seen)
         active = seen.get("ActiveState")
-        stops = self.guard.interrupts(seen) if self.guard else ()
         why: list[str] = []
         kind = ""
-        if self.enabled is not None and (seen.get("enabled") in _ENABLED) != self.enabled:
+        if self._must_enable(seen):
             kind = "enable" if self.enabled else "disable"
             why.append(f"it is {seen.get('enabled') or 'unknown'} at boot")
         if self.running and active not in ("active", "reloading"):
-            kind, stops = "start", ()
+            kind = "start"
             why.append(f"it is {active}")
         elif self.running and seen.get("stale") == "yes":
             kind = "restart"
@@ -72,9 +71,11 @@ echo "enabled=$(systemctl is-enabled "$u" 2>/dev/null)"{self._stale_probe()}{gua
         elif seen.get("NeedDaemonReload") == "yes":
             kind = kind or "reload"
             why.append("its unit file changed since systemd read it")
-        else:
-            stops = ()
-        return Change(self.id, kind, "; ".join(why), interrupts=stops) if kind else None
+        if not kind:
+            return None
+        harms = self.guard and (kind in ("restart", "stop") or self._must_reload(seen))
+        stops = self.guard.interrupts(seen) if self.guard and harms else ()
+        return Change(self.id, kind, "; ".join(why), interrupts=stops)
 
     def apply(self, seen: Observation) -> Sequence[Step]:
         """Let systemd read the unit where it must, then enable, start, restart or stop it."""
@@ -82,23 +83,27 @@ echo "enabled=$(systemctl is-enabled "$u" 2>/dev/null)"{self._stale_probe()}{gua
         if change is None:
             return []
         lines = ["set -e", f"u={quote(self.name)}"]
-        if seen.get("NeedDaemonReload") == "yes" or seen.get("LoadState") != "loaded":
+        if self._must_enable(seen):
+            lines.append(f'systemctl {"enable" if self.enabled else "disable"} "$u"')
+        elif self._must_reload(seen):
             lines.append("systemctl daemon-reload")
-        if self.enabled is not None and (seen.get("enabled") in _ENABLED) != self.enabled:
-            # --no-reload: `enable` would make systemd read all units again, which can take GPUs from containers
-            lines.append(f'systemctl --no-reload {"enable" if self.enabled else "disable"} "$u"')
         restart = change.kind == "restart"
         if restart or (self.running and seen.get("ActiveState") not in ("active", "reloading")):
-            lines.append(
-                f'systemctl reset-failed "$u" 2>/dev/null || :\n{self._start("restart" if restart else "start")}'
-            )
+            lines.append('systemctl reset-failed "$u" 2>/dev/null || :')
+            lines.append(self._start("restart" if restart else "start"))
         elif self.running is False and seen.get("ActiveState") != "inactive":
             lines.append('systemctl stop "$u"')
-        if any("--no-reload" in line for line in lines):  # newer systemd sees an enabled unit as changed on disk
-            lines.append('[ "$(systemctl show "$u" -p NeedDaemonReload --value)" != yes ] || systemctl daemon-reload')
-        if any("daemon-reload" in line for line in lines):
+        if self._must_reload(seen):
             lines.append(STILL_GPUS)
         return [Run("\n".join(lines), timeout=300, what=f"{change.kind} {self.name}")]
+
+    def _must_enable(self, seen: Observation) -> bool:
+        return self.enabled is not None and (seen.get("enabled") in _ENABLED) != self.enabled
+
+    def _must_reload(self, seen: Observation) -> bool:
+        """Whether systemd has to read its units again; `enable` and `disable` make it do so by themselves."""
+        unread = seen.get("NeedDaemonReload") == "yes" or seen.get("LoadState") != "loaded"
+        return unread or self._must_enable(seen)
 
     def _diff_unknown(self, seen: Observation) -> Change | None:
         state = seen.get("LoadState") or "unknown"

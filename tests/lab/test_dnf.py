@@ -86,6 +86,7 @@ def build(path: Path) -> str:
     call(["modifyrepo_c", "--mdtype=modules", str(path / "modules.yaml"), str(repo / "repodata")])
     (repo / "D42D0685.pub").write_text(call(["gpg", "--armor", "--export"]).stdout)
     listed = call(["gpg", "--with-colons", "--list-keys"]).stdout
+    call(["gpgconf", "--kill", "gpg-agent"])
     return next(line.split(":")[9] for line in listed.splitlines() if line.startswith("fpr"))
 
 

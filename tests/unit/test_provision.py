@@ -23,7 +23,7 @@ from fleet.settings import HostSettings
 from fleet.survey import Lookups, Survey, survey
 from fleet.target import Target
 from fleet.transport import Reply
-from fleet.transport.fake import FakeTransport
+from fleet.transport.fake import Answer, FakeTransport
 
 FACTS = "facts_version=1\nos_id=debian\nfacts_end=yes\n"
 
@@ -72,7 +72,7 @@ class World:
                 parts.append(f"\n<{nonce} {index}\nvalue={host.get(key, '')}\n\n>{nonce} {index} 0\n")
             return "".join(parts) + f".{nonce}\n"
 
-        def change(command: str, _: bytes | None) -> str | Reply:
+        def change(command: str, stdin: bytes | None) -> str | Reply:
             _, key, value = shlex.split(command.splitlines()[-1])
             if value == "fails":
                 return Reply("", "it is broken", 3)
@@ -83,7 +83,7 @@ class World:
             self.audit.append((stdin or b"").decode())
             return ""
 
-        answers = [
+        answers: list[tuple[str, Answer]] = [
             ("facts_version", lambda *_: FACTS.replace("facts_end", f"{self.units}facts_end")),
             (r"printf '\\n<", probe),
             (r"flock", lambda *_: self.lock),

@@ -32,7 +32,7 @@ def test_case(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         return
     inventory = load(sources(case), passwords=passwords(case))
     said = Encoder().text(listed(inventory))
-    assert said == json.dumps(json.loads(said), sort_keys=True, indent=4)
+    assert said == json.dumps(json.loads(said), sort_keys=True, indent=4, ensure_ascii=False)
     assert comparable(json.loads(said)) == comparable(expected["list"])
     for written, names in expected["hosts"].items():
         pattern, _, limit = written.partition(" --limit ")

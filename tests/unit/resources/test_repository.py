@@ -75,6 +75,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]
     yield f"http://127.0.0.1:{server.server_port}", fingerprint
     server.shutdown()
     server.server_close()
+    subprocess.run(["gpgconf", "--kill", "gpg-agent"], check=True, env=env)
 
 
 def repository(host: LocalHost, served: tuple[str, str], key: str) -> Repository:

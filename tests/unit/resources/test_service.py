@@ -20,8 +20,8 @@ case "$*" in
   is-enabled*) get enabled disabled;;
   is-active*) get active inactive;;
   daemon-reload) echo no > $s/reload; echo loaded > $s/load;;
-  "--no-reload enable"*) echo enabled > $s/enabled;;
-  "--no-reload disable"*) echo disabled > $s/enabled;;
+  enable*) echo enabled > $s/enabled;;
+  disable*) echo disabled > $s/enabled;;
   start*|restart*) [ ! -e $s/broken ] || exit 1
     echo active > $s/active; date -u '+%a %F %T UTC' > $s/since; date +%N > $s/id;;
   stop*) echo inactive > $s/active;;
@@ -52,14 +52,12 @@ def service(host: LocalHost) -> Service:
 
 
 @pytest.mark.usefixtures("systemd")
-def test_it_is_enabled_and_started_without_making_systemd_read_all_units_again(
-    host: LocalHost, service: Service
-) -> None:
+def test_it_is_enabled_and_started(host: LocalHost, service: Service) -> None:
     change = host.settle(service)
     assert change
     assert (change.kind, change.why) == ("start", "it is disabled at boot; it is inactive")
-    assert "systemctl --no-reload enable docker.service" in host.calls
-    assert not [call for call in host.calls if "daemon-reload" in call]
+    assert "systemctl enable docker.service" in host.calls
+    assert not [call for call in host.calls if "daemon-reload" in call], "enable does that by itself"
 
 
 def test_an_input_that_changed_since_we_started_it_makes_it_stale(
@@ -105,6 +103,7 @@ def test_a_unit_that_ran_before_us_is_stale_only_where_an_input_is_newer(
 def test_a_restart_names_what_it_would_stop_and_a_start_stops_nothing(
     host: LocalHost, systemd: Systemd, service: Service
 ) -> None:
+    systemd.set("enabled", "enabled")
     guarded = replace(service, guard=Guard(("docker",), "echo qwen"))
     first = guarded.diff(host.see(guarded))
     host.settle(guarded)
@@ -144,6 +143,18 @@ def test_a_changed_unit_file_is_read_again_without_a_restart(
     assert change
     assert change.kind == "reload"
     assert not [call for call in host.calls if "restart" in call or " start" in call]
+
+
+@pytest.mark.parametrize("name", ["reload", "enabled"])
+def test_reading_all_units_again_waits_for_what_it_may_take_gpus_from(
+    host: LocalHost, systemd: Systemd, service: Service, name: str
+) -> None:
+    host.settle(service)
+    systemd.set(name, {"reload": "yes", "enabled": "disabled"}[name])
+    guarded = replace(service, guard=Guard(("docker",), "echo qwen"))
+    change = guarded.diff(host.see(guarded))
+    assert change
+    assert change.interrupts == ("docker",)
 
 
 def test_a_unit_that_must_not_run_is_stopped_and_disabled(host: LocalHost, systemd: Systemd) -> None:

@@ -1,0 +1,357 @@
+"""Settings that run: chosen from nothing (``auto``) under an aim, or nearest to what was asked and can't run.
+
+Both are one search. A plan splits the GPUs (tensor × pipeline parallel); for each plan the arguments are relieved step
+by step until they run, then every relief that turns out not to be needed is taken back. What the user gave is kept by
+``auto``; only alternatives touch it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from fleet.sizing.answer import Answer, Reason, Request
+from fleet.sizing.judge import canonical, evaluate, parser_reasons
+from fleet.sizing.model import Model
+from fleet.sizing.options import check_args
+from fleet.sizing.settings import Arguments, has
+
+Args = Mapping[str, object]
+LEAST_CONTEXT = 256
+LEAST_AIR_GIB = 0.25
+COMFORTABLE = 4  # requests of the full context at once that a throughput plan should hold
+AUTO = "fleet.sizing.choose"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One way to split the GPUs."""
+
+    tp: int
+    pp: int
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of one server."""
+        return self.tp * self.pp
+
+    def args(self) -> dict[str, object]:
+        """The plan as arguments; 1 is the default and stays unsaid."""
+        found: dict[str, object] = {}
+        if self.tp > 1:
+            found["tensor-parallel-size"] = self.tp
+        if self.pp > 1:
+            found["pipeline-parallel-size"] = self.pp
+        return found
+
+
+def plans(count: int, layers: int) -> list[Plan]:
+    """Every split of up to ``count`` GPUs, fewest GPUs first, without pipeline stages before with."""
+    widths = [width for width in (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 32) if width <= count]
+    found = [Plan(tp, pp) for tp in widths for pp in widths if tp * pp <= count and pp <= layers]
+    return sorted(found, key=lambda plan: (plan.gpus, plan.pp))
+
+
+def auto(request: Request, model: Model, given: Args) -> Answer:
+    """The best settings under the request's aim, with ``given`` kept; the other plans as alternatives."""
+    said = parser_reasons(request, given)
+    if any(reason.level == "refuse" for reason in said):
+        refused = evaluate(request, model, given, said)
+        return replace(refused, alternatives=nearest(request, model, given))
+    base = comfortable(request, model, given)
+    found: list[tuple[Plan, Answer]] = []
+    for plan in _plans_for(request, model, given):
+        if found and plan.pp > 1 and found[0][0].pp == 1:
+            break  # stages only where no split of the matrices runs
+        answer = fit(request, model, {**base, **plan.args()}, keep=frozenset(given))
+        if answer is not None:
+            found.append((plan, with_air(request, model, answer, given)))
+            if request.aim == "throughput" and _comfortable(answer):
+                break  # fewest GPUs a server: more servers
+    if not found:
+        refused = evaluate(request, model, {**base, **Plan(1, 1).args()}, said)
+        return replace(refused, alternatives=nearest(request, model, given))
+    found.sort(key=lambda pair: _merit(request, *pair))
+    best = explain(request, model, found[0][1], given)
+    return replace(best, reasons=(*said, *best.reasons), alternatives=tuple(answer for _, answer in found[1:4]))
+
+
+def with_air(request: Request, model: Model, answer: Answer, given: Args) -> Answer:
+    """The answer with a smaller share of the memory where CUDA graphs would find too little beside it."""
+    free, total = answer.per_gpu.headroom_gib or 0.0, answer.per_gpu.total_gib or 0.0
+    share = (answer.per_gpu.budget_gib or 0.0) / total if total else 0.0
+    if free >= LEAST_AIR_GIB or "gpu-memory-utilization" in canonical(request.version, given):
+        return answer
+    lower = math.floor((share - (LEAST_AIR_GIB - free) / total) * 100) / 100
+    again = _with_context(request, model, {**answer.args, "gpu-memory-utilization": lower}, frozenset(given))
+    return again if lower > 0 and again is not None else answer
+
+
+def nearest(request: Request, model: Model, asked: Args, most: int = 3) -> tuple[Answer, ...]:
+    """Settings that run, nearest to ``asked`` first: the same split relieved, then other splits; fp8 at last."""
+    fixed, env = repaired(request, model, asked)
+    request = replace(request, env=env, refused_words=())
+    wanted = Arguments(fixed)
+    tp, pp = wanted.number("tensor-parallel-size") or 1, wanted.number("pipeline-parallel-size") or 1
+    base = {k: v for k, v in fixed.items() if k not in ("tensor-parallel-size", "pipeline-parallel-size")}
+    order = sorted(
+        plans(request.count, model.layers),
+        key=lambda plan: ((plan.tp, plan.pp) != (tp, pp), plan.pp != pp, abs(plan.gpus - tp * pp), plan.gpus),
+    )
+    found: list[Answer] = []
+    for extra in _last_resorts(request, model, base):
+        for plan in order:
+            if _splits(request, model, {**base, **extra}, plan):
+                answer = fit(request, model, {**base, **extra, **plan.args()}, keep=frozenset())
+                if answer is not None:
+                    found.append(answer)
+            if len(found) >= most:
+                return tuple(found)
+        if found:
+            break
+    return tuple(found)
+
+
+def _last_resorts(request: Request, model: Model, base: Args) -> Iterator[dict[str, object]]:
+    """Nothing more; then weights quantised while loading, where the GPU can."""
+    yield {}
+    if model.quantization is None and "quantization" not in base and request.gpu.sm >= 80:
+        yield {"quantization": "fp8"}
+
+
+def fit(request: Request, model: Model, args: Args, keep: frozenset[str]) -> Answer | None:
+    """``args`` as they are if they run, else relieved as little as it takes; None where nothing helps.
+
+    Options in ``keep`` aren't touched.
+    """
+    steps = [step for step in reliefs(request, model, args) if not keep & step.keys()]
+    taken: list[Mapping[str, object]] = []
+    for step in [dict[str, object](), *steps]:
+        if step:
+            taken.append(step)
+        answer = _with_context(request, model, _merged(args, taken), keep)
+        if answer is not None:
+            break
+    else:
+        return None
+    for step in list(taken[:-1]):
+        fewer = [other for other in taken if other is not step]
+        again = _with_context(request, model, _merged(args, fewer), keep)
+        if again is not None and (again.max_model_len or 0) >= (answer.max_model_len or 0):
+            taken, answer = fewer, again
+    return answer
+
+
+def reliefs(request: Request, model: Model, args: Args) -> Iterator[Mapping[str, object]]:
+    """What to give up, cheapest first; each step replaces the one before on the same option."""
+    arguments = Arguments(canonical(request.version, args))
+    seqs = arguments.number("max-num-seqs") or 1024
+    limits = dict(arguments.mapping("limit-mm-per-prompt"))
+    vision = model.vision
+    yield from ({"max-num-seqs": n} for n in (256, 64) if n < seqs)
+    if vision and limits.get("video", 1) and limits.get("image", 1):
+        yield {"limit-mm-per-prompt": {**limits, "image": limits.get("image", 1), "video": 0}}
+    if vision:
+        tile = (vision.patch * vision.merge) ** 2
+        most = dict(arguments.mapping("mm-processor-kwargs"))
+        now = int(most.get("max_pixels") or vision.max_pixels)
+        yield from (
+            {"mm-processor-kwargs": {**most, "max_pixels": tokens * tile}}
+            for tokens in (4096, 1280)
+            if tokens * tile < now
+        )
+    yield from ({"max-num-seqs": n} for n in (16,) if n < seqs)
+    if vision:
+        images = int(limits.get("image", 1))
+        yield from ({"limit-mm-per-prompt": {"image": n, "video": 0}} for n in (4, 2, 1) if n < images)
+        yield {"mm-processor-kwargs": {"max_pixels": 512 * (vision.patch * vision.merge) ** 2}}
+    yield {"enforce-eager": True}
+    yield from ({"max-num-seqs": n} for n in (4,) if n < seqs)
+    yield {"gpu-memory-utilization": 0.95}
+    if vision:
+        yield {"limit-mm-per-prompt": {"image": 0, "video": 0}}
+    yield {"max-num-seqs": 1, "max-num-batched-tokens": 2048}
+
+
+def _merged(args: Args, steps: Sequence[Mapping[str, object]]) -> dict[str, object]:
+    merged = dict(args)
+    for step in steps:
+        merged.update(step)
+    return merged
+
+
+def _with_context(request: Request, model: Model, args: Args, keep: frozenset[str]) -> Answer | None:
+    """The answer for ``args``, its context cut to what the KV cache holds; None if it is refused for more than that.
+
+    With V0 a shorter context also profiles less, so it is cut in a few rounds.
+    """
+    answer = evaluate(request, model, args)
+    lengths = [32768, 16384, 8192, 4096, 2048, 1024, LEAST_CONTEXT]
+    for _ in range(len(lengths) + 1):
+        refusals = {reason.rule for reason in answer.refusals}
+        if not refusals:
+            return answer
+        if "max-model-len" in keep or not refusals <= {"mem-len", "mem-kv", "batch-lt-len"}:
+            return None
+        now = answer.max_model_len or 0
+        fitting = (answer.kv_tokens or 0) // LEAST_CONTEXT * LEAST_CONTEXT
+        if refusals == {"mem-len"} and fitting >= LEAST_CONTEXT and answer.engine == "V1":
+            shorter = min(fitting, now)
+        else:
+            shorter = next((length for length in lengths if length < now), 0)
+        if (
+            shorter < LEAST_CONTEXT
+            or shorter == now
+            or (answer.engine == "V1" and "mem-kv" in refusals and now <= 2048)
+        ):
+            return None
+        answer = evaluate(request, model, {**args, "max-model-len": shorter})
+    return None
+
+
+def comfortable(request: Request, model: Model, given: Args) -> dict[str, object]:
+    """What auto starts from: what was given, half where bfloat16 isn't there, a sensible context, batch and media."""
+    base = dict(canonical(request.version, given))
+    if request.gpu.sm < 80 and model.dtype == "bfloat16" and "dtype" not in base:
+        base["dtype"] = "half"
+    stored = model.quantization
+    if stored and stored.method in ("awq", "gptq") and request.gpu.sm < 80 and "dtype" not in base:
+        base["dtype"] = "half"
+    if "max-model-len" not in base:
+        base["max-model-len"] = model.max_positions if request.aim == "context" else min(32768, model.max_positions)
+    if "max-num-seqs" not in base:
+        base["max-num-seqs"] = {"throughput": 256, "latency": 64, "context": 16}[request.aim]
+    tokens = Arguments(base).number("max-num-batched-tokens")
+    seqs = Arguments(base).number("max-num-seqs") or 256
+    if tokens and tokens < seqs and "max-num-seqs" not in given:
+        base["max-num-seqs"] = tokens
+    if (
+        model.vision
+        and "limit-mm-per-prompt" not in base
+        and not any(k.startswith("limit-mm-per-prompt.") for k in base)
+    ):
+        base["limit-mm-per-prompt"] = {"image": 4, "video": 0}
+    swaps = not has(request.version, "v1-only") and "swap-space" not in base
+    if request.host_memory_gib and swaps and 4 * request.count > 0.4 * request.host_memory_gib:
+        base["swap-space"] = 0
+    return base
+
+
+def explain(request: Request, model: Model, answer: Answer, given: Args) -> Answer:
+    """The answer with a reason for each argument that was set here."""
+    why = {
+        "dtype": f"{request.gpu.name} has no bfloat16, or the kernel takes float16 only",
+        "tensor-parallel-size": "the fewest GPUs that hold the model and its context comfortably"
+        if request.aim == "throughput"
+        else "as many GPUs as the model divides over",
+        "pipeline-parallel-size": "the layers divide where the matrices can't",
+        "max-model-len": f"what the KV cache holds, of the {model.max_positions} that the model can",
+        "max-num-seqs": "the sampler is profiled with as many rows; fewer leave more for the KV cache",
+        "limit-mm-per-prompt": "profiling reckons with the largest item allowed; video costs most",
+        "mm-processor-kwargs": "smaller images cost less in the vision tower and in the context",
+        "enforce-eager": "CUDA graphs wouldn't fit beside the rest",
+        "gpu-memory-utilization": "as much as the CUDA graphs leave, or the KV cache needs",
+        "max-num-batched-tokens": "fewer tokens a step need less for activations",
+        "swap-space": "vLLM refuses more than 70 % of the host's memory, and V1 never uses it",
+        "quantization": "16-bit weights don't fit; fp8 while loading does",
+    }
+    before = canonical(request.version, given)
+    made = [
+        Reason(f"auto-{name}", "set", f"{name} {_shown(value)}: {why.get(name, 'chosen')}", AUTO)
+        for name, value in answer.args.items()
+        if before.get(name) != value
+    ]
+    return replace(answer, reasons=(*answer.reasons, *made))
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, Mapping):
+        return " ".join(f"{k}={v}" for k, v in value.items())
+    return "on" if value is True else str(value)
+
+
+def _plans_for(request: Request, model: Model, given: Args) -> list[Plan]:
+    """The plans that agree with what was given and split the model at all."""
+    wanted = Arguments(canonical(request.version, given))
+    tp, pp = wanted.number("tensor-parallel-size"), wanted.number("pipeline-parallel-size")
+    if tp or pp:
+        return [Plan(tp or 1, pp or 1)]
+    fitting = [plan for plan in plans(request.count, model.layers) if _splits(request, model, given, plan)]
+    return sorted(fitting, key=lambda plan: (plan.pp > 1, request.count % plan.gpus > 0, plan.gpus))
+
+
+def _splits(request: Request, model: Model, args: Args, plan: Plan) -> bool:
+    """Whether nothing but memory speaks against the plan."""
+    answer = evaluate(request, model, {**args, **plan.args()})
+    split = {"gpus", "heads", "kv-heads", "vit-mlp", "mlp", "layers", "q-align"}
+    return not any(reason.rule in split for reason in answer.refusals)
+
+
+def _comfortable(answer: Answer) -> bool:
+    eager = answer.args.get("enforce-eager") is True
+    return (answer.concurrency or 0) >= COMFORTABLE and (answer.max_model_len or 0) >= 8192 and not eager
+
+
+def _merit(request: Request, plan: Plan, answer: Answer) -> tuple[float, ...]:
+    """What sorts plans under the aim, best first."""
+    context = answer.max_model_len or 0
+    tokens = (answer.kv_tokens or 0) * answer.instances
+    stages = float(plan.pp > 1)
+    if request.aim == "context":
+        return (-context, stages, plan.gpus)
+    if request.aim == "latency":
+        return (stages, -min(context, 8192), -plan.gpus)
+    return (float(not _comfortable(answer)), stages, -min(context, 8192), -tokens)
+
+
+def repaired(request: Request, model: Model, asked: Args) -> tuple[dict[str, object], Mapping[str, str]]:
+    """``asked`` and the environment without what is refused on its own: the nearest right value, or nothing."""
+    args: dict[str, object] = dict(asked)
+    for finding in check_args(request.version, args):
+        if finding.level == "refuse":
+            known = not any(
+                f.option == finding.option for f in check_args(request.version, {finding.option: finding.nearest})
+            )
+            if finding.nearest is not None and known:
+                args[finding.option] = finding.nearest
+            else:
+                args.pop(finding.option, None)
+    args = canonical(request.version, args)
+    env = dict(request.env)
+    for _ in range(8):
+        refused = {r.rule for r in evaluate(replace(request, env=env), model, args).refusals}
+        fix = next((rule for rule in FIXES if rule in refused), None)
+        if fix is None:
+            break
+        for name, value in FIXES[fix].items():
+            if name.isupper():
+                env.pop(name, None)
+            elif value is None or args.get(name) == value:
+                args.pop(name, None)
+            else:
+                args[name] = value
+    return args, env
+
+
+#: What mends a refusal that isn't about memory: options to set (None: to leave out), variables to leave out.
+FIXES: Mapping[str, Mapping[str, object]] = {
+    "model-flag": {"model": None, "model-tag": None},
+    "counts": {"tensor-parallel-size": None, "pipeline-parallel-size": None, "max-num-seqs": None,
+               "max-num-batched-tokens": None, "max-model-len": None},
+    "q-missing": {"quantization": None},
+    "q-mismatch": {"quantization": None},
+    "q-capability": {"quantization": None},
+    "dtype-bf16": {"dtype": "half"},
+    "q-awq-half": {"dtype": "half"},
+    "v1-forced": {"VLLM_USE_V1": None},
+    "kv-fp8-triton": {"kv-cache-dtype": "fp8_e5m2"},
+    "util": {"gpu-memory-utilization": None},
+    "mem-graphs": {"gpu-memory-utilization": 0.9},
+    "len-max": {"max-model-len": None},
+    "batch-lt-len": {"max-num-batched-tokens": None},
+    "batch-lt-seqs": {"max-num-seqs": 256, "max-num-batched-tokens": None},
+    "swap-ram": {"swap-space": 0},
+    "block": {"block-size": None},
+    "sleep-expand": {"PYTORCH_CUDA_ALLOC_CONF": None},
+}  # fmt: skip
