@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from fleet.errors import InventoryError
-from fleet.inventory.values import Place
+from fleet.inventory.values import Place, in_clear
 
 ALL, UNGROUPED = "all", "ungrouped"
 LOCALHOST = ("127.0.0.1", "localhost", "::1")
@@ -65,10 +65,28 @@ class HostEntry(Member):
 
     groups: list[Group] = field(default_factory=list)
     source: str | None = None
+    left: frozenset[Group] = frozenset()
 
     def all_groups(self) -> set[Group]:
-        """The groups that name this host and all groups above them."""
-        return _closure(self.groups)
+        """The groups that name this host and all groups above them, but for those that it left."""
+        return _closure(self.groups) - self.left
+
+    def leave(self, group: Group) -> None:
+        """Takes the host out of ``group``, and of what is above that and above no other of its groups.
+
+        It stays out where it belongs to ``group`` by a child of that as well, which is so in Ansible.
+        """
+        before = self.all_groups()
+        stays = set(before)
+        waiting = [group]
+        while waiting:
+            gone = waiting.pop()
+            stays.discard(gone)
+            above = (each for each in gone.ancestors() & stays if each.name != ALL)
+            waiting += [each for each in above if not any(each in other.ancestors() for other in stays)]
+        self.left = frozenset(before - stays)
+        del group.hosts[self.name]
+        self.groups.remove(group)
 
 
 class Graph:
@@ -149,8 +167,7 @@ class Graph:
             groups = host.all_groups()
             if ungrouped in groups:
                 if groups - {everything, ungrouped} and host.name in ungrouped.hosts:
-                    del ungrouped.hosts[host.name]
-                    host.groups.remove(ungrouped)
+                    host.leave(ungrouped)
             elif groups <= {everything}:
                 self.add_child(UNGROUPED, host.name)
         _set_depths(everything)
@@ -197,7 +214,8 @@ def _set_depths(top: Group) -> None:
 
 
 def _priority(value: object, group: str) -> int:
+    plain = in_clear(value)
     try:
-        return int(value) if isinstance(value, (str, float)) else operator.index(value)  # type: ignore[arg-type]
+        return int(plain) if isinstance(plain, (str, float)) else operator.index(plain)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
         raise InventoryError(f"ansible_group_priority of {group!r} must be a whole number, not {value!r}") from None

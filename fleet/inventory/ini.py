@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from fleet.errors import InventoryError
 from fleet.inventory.files import Content
 from fleet.inventory.groups import UNGROUPED, Graph
-from fleet.inventory.problems import Problems
+from fleet.inventory.problems import Problems, unseen
 from fleet.inventory.ranges import expand
 from fleet.inventory.values import Line, Unsafe, secreted
 
@@ -32,7 +32,7 @@ def read_ini(content: Content, graph: Graph) -> None:
         line = text.strip()
         if line and line[0] not in "#;":
             place = Line(content.path, number, "" if content.encrypted else text)
-            with problems.at(place):
+            with problems.at(place), unseen(content.encrypted):
                 reader.line(line, place)
     for pending in reader.pending.values():
         problems.keep(InventoryError(pending.message, where=str(pending.place.origin()), hint="declare it: [name]"))

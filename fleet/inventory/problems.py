@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from fleet.errors import Findings, InputError, InventoryError
 from fleet.inventory.values import Place
 
@@ -36,6 +39,17 @@ class Problems:
             raise self.found[0]
         if self.found:
             raise Findings(self.found)
+
+
+@contextmanager
+def unseen(encrypted: bool) -> Iterator[None]:
+    """Keeps the words of an encrypted file out of errors, which quote what they are about."""
+    try:
+        yield
+    except InventoryError:
+        if not encrypted:
+            raise
+        raise InventoryError("can't be read (what an encrypted file says isn't shown)") from None
 
 
 class _At:

@@ -133,6 +133,16 @@ def walk(value: object, change: Callable[[object], object]) -> object:
     return value
 
 
+def in_clear(value: object) -> object:
+    """``value`` with every secret in it as plain text or number, for a place where it can't be a secret.
+
+    Whoever asks for this keeps it out of sight: :func:`secrets_in` names what is to be masked.
+    """
+    if isinstance(value, SecretNumber):
+        return value.number
+    return value.reveal() if isinstance(value, Secret) else walk(value, in_clear)
+
+
 def secrets_in(value: object) -> Iterable[Secret]:
     """Every secret inside ``value``, for the list of texts that no output may show."""
     if isinstance(value, Secret):

@@ -21,8 +21,8 @@ from fleet.lab.oci import Layer, Registry
 Say = Callable[[str], None]
 
 VLLM: Final = "0.32.0"
-#: What runs in it, and what images of vLLM bring along: a whole python3, pip, the CAs.
-PACKAGES: Final = "python3,python3-pip,ca-certificates,procps"
+#: What runs in it, and what images of vLLM bring along: a whole python3, pip, the CAs; its CPU kernels want libnuma.
+PACKAGES: Final = "python3,python3-pip,ca-certificates,procps,libnuma1"
 _RECIPE: Final = 1  # raise it when what follows changes
 _SERVE: Final = Path(__file__).with_name("serve")
 _OPTIONS: Final = Path(__file__).parent.parent / "sizing" / "data" / "options.json"
@@ -99,7 +99,7 @@ def _base_key() -> str:
 
 
 def _vllm_key() -> str:
-    return key_of("vllm", vllm_tree.key(), _base_key())
+    return key_of("vllm", vllm_tree.key())
 
 
 def _files_key() -> str:

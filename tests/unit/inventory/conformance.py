@@ -63,9 +63,14 @@ def passwords(case: Mapping[str, Any]) -> list[VaultPassword]:
 
 
 def ask_ansible(chosen: Iterable[str]) -> dict[str, Any]:
-    """Ansible's version and its answers by case."""
+    """Ansible's version and its answers by case, for committed cases."""
     known = cases()
-    names = list(chosen)
+    return ask({name: known[name] for name in chosen})
+
+
+def ask(known: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Ansible's version and its answers by case."""
+    names = list(known)
     with tempfile.TemporaryDirectory() as top:
         questions = []
         for number, name in enumerate(names):

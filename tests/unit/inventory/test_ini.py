@@ -12,6 +12,8 @@ from fleet.errors import Findings, InventoryError
 from fleet.inventory import load
 from fleet.inventory.encoding import Encoder
 from fleet.inventory.ini import literal
+from fleet.inventory.vault import VaultPassword, encrypt
+from fleet.secret import Secret
 
 LITERAL = st.recursive(
     st.none()
@@ -64,3 +66,21 @@ def test_a_line_says_where_each_of_its_variables_stands(tmp_path: Path) -> None:
     host = load([source], passwords=[]).host("n1")
     assert str(host.origin("port")) == f"{source}:2:8"
     assert str(host.origin("x")) == f"{source}:4:3"
+
+
+def test_errors_quote_nothing_of_an_encrypted_file(tmp_path: Path) -> None:
+    password = VaultPassword(Secret("pw"))
+    source = tmp_path / "hosts"
+    source.write_text(encrypt(b"[web]\nn1 hunter22\n[web:vars]\nansible_group_priority=hunter22\n", password))
+    with pytest.raises(Findings) as caught:
+        load([source], passwords=[password])
+    assert [error.where for error in caught.value.errors] == [f"{source}:2:1", f"{source}:4:1"]
+    assert "hunter22" not in str(caught.value)
+
+
+def test_a_priority_may_come_from_an_encrypted_file(tmp_path: Path) -> None:
+    password = VaultPassword(Secret("pw"))
+    source = tmp_path / "hosts"
+    text = b"[a]\nn1\n[b]\nn1\n[a:vars]\nansible_group_priority=5\nv=a\n[b:vars]\nv=b\n"
+    source.write_text(encrypt(text, password))
+    assert load([source], passwords=[password]).host("n1").resolve("v") == Secret("a")
