@@ -203,7 +203,8 @@ def report(found: Tally) -> None:
             most = max(errors, default=0.0)
             print(f"  {key:<16} {len(errors):>3}  {_median(errors):>7.2%}  {_worst(errors):>7.2%}  {most:>+15.2%}")
     print(f"{'starts or not':<18} {'n':>3}  {'right':>7}")
-    for key, rights in [*sorted(found.verdicts.items()), ("all", _every(found.verdicts))]:
+    verdicts: list[tuple[str, Sequence[float]]] = [*sorted(found.verdicts.items()), ("all", _every(found.verdicts))]
+    for key, rights in verdicts:
         print(f"  {key:<16} {len(rights):>3}  {sum(rights) / max(1, len(rights)):>7.1%}")
     print(f"\nleft out: {len(found.left_out)}")
     for why in found.left_out:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Final, Literal
+from urllib.parse import urlsplit
 
 from fleet import registry
 from fleet.mirrors import mirrors_of
@@ -105,9 +106,10 @@ def _authorities(target: Target) -> Iterator[Resource]:
     """The mirrors' CA, for Docker: of what the whole host trusts it reads only what was there when it started."""
     if not target.ca:
         return
-    image, mirrors = target.settings.image, target.settings.mirrors
-    places = registry.candidates(image.ref, mirrors.registries, image.fallbacks)
-    for host in dict.fromkeys(registry.parse(place).registry for place in places):
+    image = target.settings.image
+    places = registry.candidates(image.ref, mirrors_of(target.settings).registries, image.fallbacks)
+    hosts = [registry.parse(place).registry for place in places]
+    for host in dict.fromkeys([*hosts, *(urlsplit(mirror).netloc for mirror in _hub_mirrors(target))]):
         yield File(f"/etc/docker/certs.d/{host}/ca.crt", target.ca)
 
 
@@ -144,7 +146,7 @@ def _daemon(target: Target) -> Resource:
     values: dict[str, object] = {"log-driver": "json-file", "log-opts": {"max-size": "50m", "max-file": "3"}}
     if "data_root" in told.model_fields_set:
         values["data-root"] = told.data_root
-    if mirrors := told.registry_mirrors or _hub_mirror(target):
+    if mirrors := _hub_mirrors(target):
         values["registry-mirrors"] = list(mirrors)
     access = gpu_access(target)
     if access == "cdi":
@@ -156,8 +158,10 @@ def _daemon(target: Target) -> Resource:
     return JsonKeys(DAEMON_JSON, values, check=check)
 
 
-def _hub_mirror(target: Target) -> tuple[str, ...]:
-    """The profile's mirror of Docker Hub, as the daemon wants it said."""
+def _hub_mirrors(target: Target) -> tuple[str, ...]:
+    """Mirrors of Docker Hub as the daemon wants them said (URLs): those told, else the profile's."""
+    if target.settings.runtime.registry_mirrors:
+        return target.settings.runtime.registry_mirrors
     mirror = mirrors_of(target.settings).registries.get(registry.HUB)
     if not mirror or "/" in mirror.removeprefix("https://").rstrip("/"):  # the daemon takes no paths
         return ()

@@ -39,8 +39,8 @@ class Service:
 
     @property
     def follows(self) -> tuple[str, ...]:
-        """The resources that write its inputs: whether it must restart is known only after them."""
-        return tuple(f"{kind}:{path}" for path in self.inputs for kind in ("file", "json"))
+        """The resources that write its inputs or take them away: whether it must restart is known only after them."""
+        return tuple(f"{kind}:{path}" for path in self.inputs for kind in ("file", "json", "absent"))
 
     def probe(self) -> str:
         """Load state, enabled, active, whether systemd must read the unit again, and whether it runs stale."""

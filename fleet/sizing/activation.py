@@ -11,8 +11,9 @@ import math
 from dataclasses import dataclass
 
 from fleet.sizing.gpus import Gpu
-from fleet.sizing.model import Model, Vision
+from fleet.sizing.model import Model
 from fleet.sizing.settings import Settings, has
+from fleet.sizing.vision import Vision
 
 GIB = 1 << 30
 
@@ -75,15 +76,9 @@ def text_forward(model: Model, tp: int, tokens: int, value: int = 2) -> int:
     return value * (hidden + widest)
 
 
-def image_tokens(vision: Vision, max_pixels: int) -> int:
-    """Tokens of the largest image: a square of at most ``max_pixels``, in steps of patch × merge."""
-    side = math.isqrt(max_pixels) // (vision.patch * vision.merge)
-    return max(1, side) ** 2
-
-
 def video_tokens(vision: Vision, settings: Settings) -> int:
     """Tokens of the longest dummy video: pairs of frames as large as the largest image, as many as fit the context."""
-    frame = image_tokens(vision, settings.max_pixels)
+    frame = vision.image_tokens(settings.max_pixels)
     room = settings.max_model_len
     if has(settings.version, "media-unlimited"):
         share, most = 1, FRAMES["new"]
@@ -99,7 +94,7 @@ def _media(model: Model, gpu: Gpu, settings: Settings, value: int) -> tuple[int,
     vision = model.vision
     if vision is None or not settings.media:
         return 0, 0, 0
-    image = image_tokens(vision, settings.max_pixels) if settings.images else 0
+    image = vision.image_tokens(settings.max_pixels) if settings.images else 0
     video = video_tokens(vision, settings) if settings.videos else 0
     if settings.engine == "V0":
         tokens = settings.images * image + settings.videos * video
@@ -123,15 +118,15 @@ def _media(model: Model, gpu: Gpu, settings: Settings, value: int) -> tuple[int,
 
 
 def _tower(vision: Vision, tokens: int, tp: int, value: int, attention: int) -> int:
-    """The tower's peak over ``tokens`` (patches are tokens × merge²), without the pixels."""
-    patches = tokens * vision.merge**2
-    gates = 3 if vision.kind == "qwen2_5" else 2
+    """The tower's peak over ``tokens`` without the pixels."""
+    patches = vision.patches_of(tokens)
+    gates = 3 if vision.kind in ("qwen2_5", "pixtral") else 2
     mlp = TOWER_MLP * vision.hidden + gates * math.ceil(vision.intermediate / tp)
     return value * patches * max(mlp, attention * vision.hidden)
 
 
 def _pixels(vision: Vision, tokens: int, value: int) -> int:
-    return tokens * vision.merge**2 * vision.patch_values * value
+    return vision.patches_of(tokens) * vision.patch_values * value
 
 
 def _non_torch(settings: Settings) -> int:

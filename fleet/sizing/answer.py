@@ -32,6 +32,7 @@ class Request:
     env: Mapping[str, str] = field(default_factory=dict)
     aim: Aim = "throughput"
     auto: bool = False
+    whole: bool = False  # one server shall take all of the GPUs, where the model divides over them
     preprocessor: Mapping[str, Any] | None = None
     host_memory_gib: float | None = None
     driver: str | None = None

@@ -8,17 +8,16 @@ by step until they run, then every relief that turns out not to be needed is tak
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from fleet.sizing.answer import Answer, Reason, Request
 from fleet.sizing.judge import canonical, evaluate, parser_reasons
 from fleet.sizing.model import Model
-from fleet.sizing.options import check_args
+from fleet.sizing.relief import Args, fit, with_context
+from fleet.sizing.repair import repaired
 from fleet.sizing.settings import Arguments, has
 
-Args = Mapping[str, object]
-LEAST_CONTEXT = 256
 LEAST_AIR_GIB = 0.25
 COMFORTABLE = 4  # requests of the full context at once that a throughput plan should hold
 AUTO = "fleet.sizing.choose"
@@ -84,7 +83,7 @@ def with_air(request: Request, model: Model, answer: Answer, given: Args) -> Ans
     if free >= LEAST_AIR_GIB or "gpu-memory-utilization" in canonical(request.version, given):
         return answer
     lower = math.floor((share - (LEAST_AIR_GIB - free) / total) * 100) / 100
-    again = _with_context(request, model, {**answer.args, "gpu-memory-utilization": lower}, frozenset(given))
+    again = with_context(request, model, {**answer.args, "gpu-memory-utilization": lower}, frozenset(given))
     return again if lower > 0 and again is not None else answer
 
 
@@ -118,96 +117,6 @@ def _last_resorts(request: Request, model: Model, base: Args) -> Iterator[dict[s
     yield {}
     if model.quantization is None and "quantization" not in base and request.gpu.sm >= 80:
         yield {"quantization": "fp8"}
-
-
-def fit(request: Request, model: Model, args: Args, keep: frozenset[str]) -> Answer | None:
-    """``args`` as they are if they run, else relieved as little as it takes; None where nothing helps.
-
-    Options in ``keep`` aren't touched.
-    """
-    steps = [step for step in reliefs(request, model, args) if not keep & step.keys()]
-    taken: list[Mapping[str, object]] = []
-    for step in [dict[str, object](), *steps]:
-        if step:
-            taken.append(step)
-        answer = _with_context(request, model, _merged(args, taken), keep)
-        if answer is not None:
-            break
-    else:
-        return None
-    for step in list(taken[:-1]):
-        fewer = [other for other in taken if other is not step]
-        again = _with_context(request, model, _merged(args, fewer), keep)
-        if again is not None and (again.max_model_len or 0) >= (answer.max_model_len or 0):
-            taken, answer = fewer, again
-    return answer
-
-
-def reliefs(request: Request, model: Model, args: Args) -> Iterator[Mapping[str, object]]:
-    """What to give up, cheapest first; each step replaces the one before on the same option."""
-    arguments = Arguments(canonical(request.version, args))
-    seqs = arguments.number("max-num-seqs") or 1024
-    limits = dict(arguments.mapping("limit-mm-per-prompt"))
-    vision = model.vision
-    yield from ({"max-num-seqs": n} for n in (256, 64) if n < seqs)
-    if vision and limits.get("video", 1) and limits.get("image", 1):
-        yield {"limit-mm-per-prompt": {**limits, "image": limits.get("image", 1), "video": 0}}
-    if vision:
-        tile = (vision.patch * vision.merge) ** 2
-        most = dict(arguments.mapping("mm-processor-kwargs"))
-        now = int(most.get("max_pixels") or vision.max_pixels)
-        yield from (
-            {"mm-processor-kwargs": {**most, "max_pixels": tokens * tile}}
-            for tokens in (4096, 1280)
-            if tokens * tile < now
-        )
-    yield from ({"max-num-seqs": n} for n in (16,) if n < seqs)
-    if vision:
-        images = int(limits.get("image", 1))
-        yield from ({"limit-mm-per-prompt": {"image": n, "video": 0}} for n in (4, 2, 1) if n < images)
-        yield {"mm-processor-kwargs": {"max_pixels": 512 * (vision.patch * vision.merge) ** 2}}
-    yield {"enforce-eager": True}
-    yield from ({"max-num-seqs": n} for n in (4,) if n < seqs)
-    yield {"gpu-memory-utilization": 0.95}
-    if vision:
-        yield {"limit-mm-per-prompt": {"image": 0, "video": 0}}
-    yield {"max-num-seqs": 1, "max-num-batched-tokens": 2048}
-
-
-def _merged(args: Args, steps: Sequence[Mapping[str, object]]) -> dict[str, object]:
-    merged = dict(args)
-    for step in steps:
-        merged.update(step)
-    return merged
-
-
-def _with_context(request: Request, model: Model, args: Args, keep: frozenset[str]) -> Answer | None:
-    """The answer for ``args``, its context cut to what the KV cache holds; None if it is refused for more than that.
-
-    With V0 a shorter context also profiles less, so it is cut in a few rounds.
-    """
-    answer = evaluate(request, model, args)
-    lengths = [32768, 16384, 8192, 4096, 2048, 1024, LEAST_CONTEXT]
-    for _ in range(len(lengths) + 1):
-        refusals = {reason.rule for reason in answer.refusals}
-        if not refusals:
-            return answer
-        if "max-model-len" in keep or not refusals <= {"mem-len", "mem-kv", "batch-lt-len"}:
-            return None
-        now = answer.max_model_len or 0
-        fitting = (answer.kv_tokens or 0) // LEAST_CONTEXT * LEAST_CONTEXT
-        if refusals == {"mem-len"} and fitting >= LEAST_CONTEXT and answer.engine == "V1":
-            shorter = min(fitting, now)
-        else:
-            shorter = next((length for length in lengths if length < now), 0)
-        if (
-            shorter < LEAST_CONTEXT
-            or shorter == now
-            or (answer.engine == "V1" and "mem-kv" in refusals and now <= 2048)
-        ):
-            return None
-        answer = evaluate(request, model, {**args, "max-model-len": shorter})
-    return None
 
 
 def comfortable(request: Request, model: Model, given: Args) -> dict[str, object]:
@@ -278,6 +187,8 @@ def _plans_for(request: Request, model: Model, given: Args) -> list[Plan]:
     if tp or pp:
         return [Plan(tp or 1, pp or 1)]
     fitting = [plan for plan in plans(request.count, model.layers) if _splits(request, model, given, plan)]
+    if request.whole:
+        fitting = [plan for plan in fitting if plan.gpus == request.count] or fitting
     return sorted(fitting, key=lambda plan: (plan.pp > 1, request.count % plan.gpus > 0, plan.gpus))
 
 
@@ -303,55 +214,3 @@ def _merit(request: Request, plan: Plan, answer: Answer) -> tuple[float, ...]:
     if request.aim == "latency":
         return (stages, -min(context, 8192), -plan.gpus)
     return (float(not _comfortable(answer)), stages, -min(context, 8192), -tokens)
-
-
-def repaired(request: Request, model: Model, asked: Args) -> tuple[dict[str, object], Mapping[str, str]]:
-    """``asked`` and the environment without what is refused on its own: the nearest right value, or nothing."""
-    args: dict[str, object] = dict(asked)
-    for finding in check_args(request.version, args):
-        if finding.level == "refuse":
-            known = not any(
-                f.option == finding.option for f in check_args(request.version, {finding.option: finding.nearest})
-            )
-            if finding.nearest is not None and known:
-                args[finding.option] = finding.nearest
-            else:
-                args.pop(finding.option, None)
-    args = canonical(request.version, args)
-    env = dict(request.env)
-    for _ in range(8):
-        refused = {r.rule for r in evaluate(replace(request, env=env), model, args).refusals}
-        fix = next((rule for rule in FIXES if rule in refused), None)
-        if fix is None:
-            break
-        for name, value in FIXES[fix].items():
-            if name.isupper():
-                env.pop(name, None)
-            elif value is None or args.get(name) == value:
-                args.pop(name, None)
-            else:
-                args[name] = value
-    return args, env
-
-
-#: What mends a refusal that isn't about memory: options to set (None: to leave out), variables to leave out.
-FIXES: Mapping[str, Mapping[str, object]] = {
-    "model-flag": {"model": None, "model-tag": None},
-    "counts": {"tensor-parallel-size": None, "pipeline-parallel-size": None, "max-num-seqs": None,
-               "max-num-batched-tokens": None, "max-model-len": None},
-    "q-missing": {"quantization": None},
-    "q-mismatch": {"quantization": None},
-    "q-capability": {"quantization": None},
-    "dtype-bf16": {"dtype": "half"},
-    "q-awq-half": {"dtype": "half"},
-    "v1-forced": {"VLLM_USE_V1": None},
-    "kv-fp8-triton": {"kv-cache-dtype": "fp8_e5m2"},
-    "util": {"gpu-memory-utilization": None},
-    "mem-graphs": {"gpu-memory-utilization": 0.9},
-    "len-max": {"max-model-len": None},
-    "batch-lt-len": {"max-num-batched-tokens": None},
-    "batch-lt-seqs": {"max-num-seqs": 256, "max-num-batched-tokens": None},
-    "swap-ram": {"swap-space": 0},
-    "block": {"block-size": None},
-    "sleep-expand": {"PYTORCH_CUDA_ALLOC_CONF": None},
-}  # fmt: skip

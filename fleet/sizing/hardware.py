@@ -15,9 +15,9 @@ from pathlib import Path
 from fleet.errors import CatalogError
 from fleet.sizing import Answer, Gpu, Model, Request, size
 from fleet.sizing.activation import GIB
+from fleet.sizing.config import read_json
 from fleet.sizing.data import read
 from fleet.sizing.gpus import gpus
-from fleet.sizing.model import read_json
 from fleet.sizing.settings import Arguments
 from fleet.sizing.tensors import tensors
 

@@ -11,19 +11,16 @@ from __future__ import annotations
 
 import difflib
 import json
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal
 
 from fleet.sizing.data import read
+from fleet.sizing.values import CHECKS, nearest_choice, respelled
 from fleet.sizing.versions import neighbours
 
 Level = Literal["refuse", "warn", "unknown"]
-
-_SIZE = re.compile(r"\d+(\.\d+)?[kKmMgGtT]?")
-_COUNTS = re.compile(r"[A-Za-z_]\w*=\d+(,[A-Za-z_]\w*=\d+)*")
 
 
 @dataclass(frozen=True)
@@ -121,13 +118,13 @@ def _check_one(version: str, name: str, value: object) -> list[OptionFinding]:
         return [OptionFinding(name, "refuse", f"--{name} takes no value")]
     complaint = CHECKS[option.kind](value)
     if complaint:
-        return [OptionFinding(name, "refuse", f"--{name}: {complaint}", _respelled(option, value))]
+        return [OptionFinding(name, "refuse", f"--{name}: {complaint}", respelled(option.kind, value))]
     words = value if isinstance(value, (list, tuple)) else [value]
     for word in words:
         if option.choices and option.kind != "flag" and str(word) not in option.choices:
             known = ", ".join(sorted(option.choices - {"None"}))
             text = f"--{name}: {word!r} is none of {known} (vLLM {version})"
-            return [OptionFinding(name, "refuse", text, _nearest_choice(str(word), option.choices))]
+            return [OptionFinding(name, "refuse", text, nearest_choice(str(word), option.choices))]
     return []
 
 
@@ -180,30 +177,6 @@ def unknown_option(version: str, name: str) -> OptionFinding:
     return OptionFinding(name, "refuse", words, nearest)
 
 
-def _nearest_choice(word: str, choices: frozenset[str]) -> str | None:
-    """The choice that was most likely meant: fp16 → float16, AWQ → awq, awq_int4 → awq."""
-    plain = re.sub(r"^(b?)f(p|loat)?(16|32)$", r"\1float\3", word.lower())
-    near = difflib.get_close_matches(plain, sorted(choices), 1, cutoff=0.4)
-    return plain if plain in choices else (near[0] if near else None)
-
-
-def _respelled(option: Option, value: object) -> str | None:
-    """The same value in the form that the option takes, where that can be told."""
-    if option.kind == "json" and isinstance(value, str) and _COUNTS.fullmatch(value):
-        return json.dumps({k: int(v) for k, v in (pair.split("=") for pair in value.split(","))})
-    if option.kind == "counts" and isinstance(value, str):
-        try:
-            return ",".join(f"{k}={int(v)}" for k, v in json.loads(value).items())
-        except (ValueError, AttributeError, TypeError):
-            return None
-    if option.kind in ("int", "float") and isinstance(value, str):
-        number = re.match(r"(\d+(?:\.\d+)?)\s*([kK]?)", value)
-        if number and option.kind == "int" and number.group(2):
-            return str(int(float(number.group(1)) * 1000))  # what newer versions read in 32k
-        return number.group(1) if number else None
-    return None
-
-
 def render_args(version: str, args: Mapping[str, object]) -> list[str]:
     """``args`` as the words for ``vllm serve`` in this version: ``{"limit-mm-per-prompt": {"image": 5}}`` becomes
     ``--limit-mm-per-prompt image=5`` for 0.8.2 and ``--limit-mm-per-prompt '{"image": 5}'`` for newer ones.
@@ -237,90 +210,3 @@ def _render_one(option: Option | None, name: str, value: object) -> list[str]:
             return [f"--{name}", *(str(word) for word in value)]
         return [f"--{name}", json.dumps(list(value))]
     return [f"--{name}", str(value)]
-
-
-def _is_int(value: object) -> str | None:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return None
-    if isinstance(value, str) and re.fullmatch(r"\s*[-+]?\d+(_\d+)*\s*", value):
-        return None
-    return f"{_shown(value)} is no whole number"
-
-
-def _is_float(value: object) -> str | None:
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return None
-    try:
-        float(str(value) if isinstance(value, str) else "no")
-    except ValueError:
-        return f"{_shown(value)} is no number"
-    return None
-
-
-def _is_size(value: object) -> str | None:
-    if _is_int(value) is None or (isinstance(value, str) and _SIZE.fullmatch(value)):
-        return None
-    return f"{_shown(value)} is no whole number, nor one with k, m or g behind it"
-
-
-def _is_size_or_auto(value: object) -> str | None:
-    return None if value == "auto" else _is_size(value)
-
-
-def _is_flag(value: object) -> str | None:
-    return None if isinstance(value, bool) else f"it is a flag and takes no value, not {_shown(value)}"
-
-
-def _is_boolean(value: object) -> str | None:
-    if isinstance(value, bool) or str(value).lower() in ("true", "false"):
-        return None
-    return f"{_shown(value)} is neither true nor false"
-
-
-def _is_json(value: object) -> str | None:
-    if isinstance(value, (Mapping, list, tuple)):
-        return None
-    try:
-        json.loads(str(value))
-    except ValueError:
-        return f"{_shown(value)} is no JSON"
-    return None
-
-
-def _is_counts(value: object) -> str | None:
-    if isinstance(value, Mapping):
-        if all(_is_int(count) is None for count in value.values()):
-            return None
-    elif isinstance(value, str) and _COUNTS.fullmatch(value):
-        return None
-    return f"{_shown(value)} is not of the form image=5,video=0"
-
-
-def _is_text(value: object) -> str | None:
-    return "it needs a value" if isinstance(value, bool) or value is None else None
-
-
-def _is_words(value: object) -> str | None:
-    if isinstance(value, (list, tuple)):
-        return None if value else "it needs at least one value"
-    return _is_text(value)
-
-
-def _shown(value: object) -> str:
-    return "true (a flag's value)" if value is True else repr(value)
-
-
-#: What is wrong with a value, by the option's kind; None when nothing is.
-CHECKS: Mapping[str, Callable[[object], str | None]] = {
-    "int": _is_int,
-    "float": _is_float,
-    "size": _is_size,
-    "size-or-auto": _is_size_or_auto,
-    "flag": _is_flag,
-    "switch": _is_flag,
-    "boolean": _is_boolean,
-    "json": _is_json,
-    "counts": _is_counts,
-    "text": _is_text,
-    "words": _is_words,
-}

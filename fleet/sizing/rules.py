@@ -87,6 +87,8 @@ def _v1_setting_is_ignored(case: Case) -> str | None:
 def _fp8_cache_costs_v1(case: Case) -> str | None:
     settings = case.settings
     if settings.kv_dtype.startswith("fp8") and settings.engine == "V0":
+        if case.gpu.sm < 80:
+            return f"an fp8 KV cache passes every check on {case.gpu.name}, but no run of it is known: try it first"
         return (
             "an fp8 KV cache costs the V1 engine here, with its prefix caching and chunked prefill; V0 then profiles "
             f"{settings.batched_tokens} tokens at once, which can take more than fp8 saves"
@@ -199,10 +201,8 @@ def _model_is_positional(case: Case) -> str | None:
 def _pixels_below_a_tile(case: Case) -> str | None:
     given = case.args.mapping("mm-processor-kwargs").get("max_pixels")
     vision = case.model.vision
-    if vision and isinstance(given, (int, float)) and given < 4 * (vision.patch * vision.merge) ** 2:
-        return (
-            f"max_pixels {given:g} is smaller than four tiles of {vision.patch * vision.merge} pixels: nothing is saved"
-        )
+    if vision and isinstance(given, (int, float)) and given < 4 * vision.tile**2:
+        return f"max_pixels {given:g} is smaller than four tiles of {vision.tile} pixels: nothing is saved"
     return None
 
 

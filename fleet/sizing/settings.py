@@ -136,7 +136,7 @@ def resolve(model: Model, gpu: Gpu, version: str, args: Arguments, env: Mapping[
     unlimited = 999 if has(version, "media-unlimited") else 1
     seen = model.vision is not None and not args.given("language-model-only")
     images = int(limits.get("image", unlimited)) if seen else 0
-    videos = int(limits.get("video", unlimited)) if seen else 0
+    videos = int(limits.get("video", unlimited)) if seen and model.vision and model.vision.video else 0
     settings = Settings(
         version=version,
         engine=engine,
@@ -273,7 +273,7 @@ def _max_pixels(model: Model, args: Arguments) -> int:
     given = args.mapping("mm-processor-kwargs")
     size = given.get("size")
     most = given.get("max_pixels") or (size.get("longest_edge") if isinstance(size, Mapping) else None)
-    smallest = (model.vision.patch * model.vision.merge) ** 2
+    smallest = model.vision.tile**2
     return (
         max(int(most), smallest) if isinstance(most, (int, float)) and math.isfinite(most) else model.vision.max_pixels
     )

@@ -1,37 +1,19 @@
 """Every tensor that one GPU holds of a model, as vLLM splits it: fused QKV, fused gate and up, vocabulary padded to 64.
 
 Sources: vllm/model_executor/layers/linear.py (column and row parallel, KV heads replicated when there are fewer than
-GPUs), vocab_parallel_embedding.py (padding), models/qwen2_vl.py, qwen2_5_vl.py, qwen3_vl.py (towers), deepseek_v2.py.
+GPUs), vocab_parallel_embedding.py (padding), models/deepseek_v2.py (MLA).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 
-from fleet.sizing.model import Experts, Latent, Model, Vision
+from fleet.sizing.model import Experts, Latent, Model
+from fleet.sizing.tensor import Tensor
+from fleet.sizing.towers import tower
 
 VOCAB_PADDING = 64
-
-
-@dataclass(frozen=True)
-class Tensor:
-    """``count`` equal tensors of ``inputs`` × ``outputs`` values on one GPU; ``packable``: a linear layer's matrix,
-    which quantisation may pack; ``copies`` matrices lie in one allocation (experts).
-    """
-
-    component: str
-    count: int
-    inputs: int
-    outputs: int = 1
-    packable: bool = False
-    copies: int = 1
-
-    @property
-    def parameters(self) -> int:
-        """Values in all of them together."""
-        return self.count * self.copies * self.inputs * self.outputs
 
 
 def parameters(model: Model) -> int:
@@ -48,7 +30,7 @@ def tensors(model: Model, tp: int = 1, *, layers: int | None = None, vision: boo
     yield from _attention(model, count, tp)
     yield from _mlp(model, count, tp)
     if model.vision and vision:
-        yield from _tower(model.vision, tp)
+        yield from tower(model.vision, tp)
 
 
 def embeddings(model: Model, tp: int) -> Iterator[Tensor]:
@@ -123,29 +105,3 @@ def _experts(model: Model, experts: Experts, count: int, tp: int) -> Iterator[Te
 def _gated(component: str, count: int, hidden: int, width: int) -> Iterator[Tensor]:
     yield Tensor(component, count, hidden, 2 * width, packable=True)
     yield Tensor(component, count, width, hidden, packable=True)
-
-
-def _tower(vision: Vision, tp: int) -> Iterator[Tensor]:
-    width, depth = vision.hidden, vision.depth
-    heads = math.ceil(width / tp)
-    inner = math.ceil(vision.intermediate / tp)
-    norm = 1 if vision.kind == "qwen2_5" else 2  # RMSNorm has a weight, LayerNorm a weight and a bias
-    yield Tensor("vision", 1, vision.patch_values, width)
-    if vision.kind == "qwen3":
-        yield Tensor("vision", 1, width)
-        yield Tensor("vision", 1, vision.positions, width)
-    yield Tensor("vision", 2 * norm * depth, width)
-    yield from _linear(depth, width, 3 * heads)
-    yield from _linear(depth, heads, width)
-    yield from _linear(depth, width, 2 * inner if vision.kind == "qwen2_5" else inner)
-    yield from _linear(depth, inner, width)
-    merged = width * vision.merge**2
-    for merger in range(1 + vision.extra_mergers):
-        yield Tensor("vision", norm, merged if merger else width)
-        yield from _linear(1, merged, math.ceil(merged / tp))
-        yield from _linear(1, math.ceil(merged / tp), vision.out)
-
-
-def _linear(count: int, inputs: int, outputs: int) -> Iterator[Tensor]:
-    yield Tensor("vision", count, inputs, outputs, packable=True)
-    yield Tensor("vision", count, outputs)

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 
 from fleet.sizing.model import Model
 from fleet.sizing.quantization import Quantization
-from fleet.sizing.tensors import Tensor, tensors
+from fleet.sizing.tensor import Tensor
+from fleet.sizing.tensors import tensors
 
 MIB = 1 << 20
 DTYPE_BYTES: Mapping[str, int] = {"float16": 2, "half": 2, "bfloat16": 2, "float32": 4, "float": 4}

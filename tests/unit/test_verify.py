@@ -7,7 +7,7 @@ import json
 import re
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -25,6 +25,7 @@ from fleet.transport import Reply
 from fleet.transport.fake import FakeTransport
 from fleet.verify import Checks, Verified, targets, verify
 from roles import vllm_image, vllm_service
+from tests.verify import test_instance as checks
 
 MODEL, DIGEST, SHA = "Qwen/Qwen2.5-VL-7B-Instruct", "sha256:" + "ab" * 32, hashlib.sha256(b"{}").hexdigest()
 FILES = (ModelFile("config.json", 2, SHA), ModelFile("model.safetensors", 16 * 10**9, "d" * 64))
@@ -208,6 +209,30 @@ def test_one_thing_that_is_wrong_fails_its_own_check_in_words(
     assert words in wrong.reasons[number][failed]
 
 
+@pytest.mark.parametrize(
+    ("listen", "seen", "end"),
+    [
+        ("localhost", "127.0.0.1", "passed"),
+        ("localhost", "[::1]", "passed"),
+        ("localhost", "0.0.0.0", "failed"),
+        ("fd00:0:0::7", "[fd00::7]", "passed"),
+        ("10.0.0.7", "10.0.0.7%eth0", "passed"),
+        ("0.0.0.0", "*", "passed"),
+        ("10.0.0.7", "*", "failed"),
+    ],
+)
+def test_an_address_is_the_same_however_it_is_written(listen: str, seen: str, end: str) -> None:
+    """What is told, what ss prints, and whether the port check passes."""
+    told = _wanted()
+    instance = told.settings.instances[0].model_copy(update={"listen": listen})
+    facts = facts_module.read(FACTS.replace(LISTEN, f"port+={seen}:8000 users:((vllm))"))
+    if end == "passed":
+        checks.test_port(replace(told, facts=facts), instance)
+    else:
+        with pytest.raises(AssertionError, match="told is"):
+            checks.test_port(replace(told, facts=facts), instance)
+
+
 def test_a_container_that_is_not_there_fails_what_needs_it_and_nothing_else() -> None:
     found = check(World(running=False).transport)
     well = {name for name, outcome in found.hosts["h1"].items() if outcome == "passed"}
@@ -250,6 +275,23 @@ def test_an_instance_is_asked_once_and_the_key_is_in_no_command() -> None:
     commands = [command for command, _ in host.asked]
     assert len([command for command in commands if "--interactive" in command]) == 1
     assert not [command for command in commands if "sk-hidden" in command]
+
+
+def test_a_server_that_hangs_is_waited_for_once_not_by_each_check() -> None:
+    host = World().transport("h1")
+    host.answers = [("--interactive", Reply("", "", 124)), *host.answers]
+    found = check(lambda _: host)
+    assert {name for name, end in found.hosts["h1"].items() if end == "failed"} == {
+        "qwen: health", "qwen: models", "qwen: text", "qwen: image", "qwen: key"
+    }  # fmt: skip
+    assert "no answer within 110 s" in found.reasons["h1"]["qwen: key"]
+    assert len([command for command, _ in host.asked if "--interactive" in command]) == 1
+
+
+def test_a_server_that_is_down_is_not_said_to_run_without_its_key() -> None:
+    unasked = {"status": 0, "body": "not asked: /health doesn't answer"}
+    asked = {"health": {"status": 0, "body": "refused"}, "models": unasked, "text": unasked, "image": unasked}
+    assert check(World(asked=asked).transport).reasons["h1"]["qwen: key"] == "not asked: /health doesn't answer"
 
 
 def test_junit_has_each_check_and_no_settings(tmp_path: Path) -> None:

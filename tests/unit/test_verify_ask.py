@@ -18,7 +18,7 @@ from typing import Any
 ASK = Path(__file__).parents[1] / "verify" / "ask.py"
 PATHS: dict[str, dict[str, Any]] = {
     "/health": {"get": {}}, "/v1/models": {"get": {}}, "/v1/completions": {"post": {}}, "/invocations": {"post": {}},
-    "/v1/responses/{response_id}": {"get": {}},
+    "/v1/responses/{response_id}": {"get": {}}, "/inference/v1/generate": {"post": {}},
 }  # fmt: skip
 
 
@@ -36,7 +36,7 @@ def server(
             asked.append((self.command, self.path, body))
             allowed = self.headers.get("Authorization") == f"Bearer {key}" or not key or self.path == unguarded
             status, answer = 200, dict[str, Any](path=self.path)
-            if self.path.startswith("/v1") and not allowed:
+            if self.path.startswith(("/v1", "/inference")) and not allowed:
                 status, answer = 401, {"error": "Unauthorized"}
             elif self.path == "/v1/chat/completions" and body:
                 answer = {"model": body["model"], "usage": {"completion_tokens": body["max_tokens"]}}
@@ -84,13 +84,18 @@ def test_health_models_and_one_token_of_text_are_asked_for_with_the_key_and_neve
     assert ("GET", "/v1/models", None) in asked
 
 
-def test_every_path_below_v1_that_the_server_describes_is_asked_without_and_with_a_wrong_key() -> None:
+def test_every_path_for_the_key_that_the_server_describes_is_asked_without_and_with_a_wrong_key() -> None:
     with server("sk-1") as (url, asked):
         found = ask(url, key="sk-1")["without_key"]
     assert found == dict.fromkeys(
         [
             f"{what}{how}"
-            for what in ("GET /v1/models", "POST /v1/completions", "GET /v1/responses/{response_id}")
+            for what in (
+                "GET /v1/models",
+                "POST /v1/completions",
+                "GET /v1/responses/{response_id}",
+                "POST /inference/v1/generate",
+            )
             for how in ("", " with a wrong key")
         ],
         401,
@@ -144,3 +149,10 @@ def test_a_server_that_is_down_is_an_answer_of_status_0() -> None:
     found = ask("http://127.0.0.1:9")
     assert found["health"]["status"] == found["text"]["status"] == 0
     assert "refused" in found["health"]["body"]
+
+
+def test_a_server_that_does_not_say_that_it_is_well_is_asked_nothing_more() -> None:
+    """Each question would wait out its own time."""
+    found = ask("http://127.0.0.1:9", "yes", key="sk-1")
+    assert found["text"]["body"] == found["image"]["body"] == "not asked: /health doesn't answer"
+    assert "without_key" not in found

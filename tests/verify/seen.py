@@ -79,7 +79,10 @@ def answers(target: Target, host: Host, instance: Instance) -> Answers:
     listen = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(instance.listen, instance.listen)
     url = f"http://{f'[{listen}]' if ':' in listen else listen}:{instance.port}"
     directory = revision_directory(target.settings.weights.root, manifest_of(target, instance))
-    return _ask(host, container(instance), url, instance.served_name, _takes_pictures(host, directory))
+    found = _ask(host, container(instance), url, instance.served_name, _takes_pictures(host, directory))
+    if isinstance(found, str):
+        pytest.fail(found)
+    return found
 
 
 def ok(asked: Answers, what: str) -> Any:
@@ -103,7 +106,8 @@ def _takes_pictures(host: Host, directory: str) -> bool:
 
 
 @cache
-def _ask(host: Host, name: str, url: str, served: str, vision: bool) -> Answers:
+def _ask(host: Host, name: str, url: str, served: str, vision: bool) -> Answers | str:
+    """The answers, or why there are none: kept too, so that a server that hangs is waited for only once."""
     script = _ASK.replace("%", "%%")
     asked = host.run(
         f"timeout 110 docker exec --interactive %s python3 - %s %s %s <<'FLEET_ASK'\n{script}\nFLEET_ASK\n",
@@ -113,5 +117,5 @@ def _ask(host: Host, name: str, url: str, served: str, vision: bool) -> Answers:
         "yes" if vision else "no",
     )
     if asked.rc != 0:
-        pytest.fail(f"it can't be asked: {asked.stderr.strip()[-300:] or 'no answer within 110 s'}")
+        return f"it can't be asked: {asked.stderr.strip()[-300:] or 'no answer within 110 s'}"
     return dict(json.loads(asked.stdout))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 from pathlib import PurePosixPath
 
@@ -61,9 +62,11 @@ def test_privileges(target: Target | FleetError, host: Host, instance: Instance)
 
 def test_port(target: Target | FleetError, instance: Instance) -> None:
     """It listens where it should, and nowhere else."""
-    found = {item.address for item in reached(target).facts.listeners if item.port == instance.port}
+    found = {_plain(item.address) for item in reached(target).facts.listeners if item.port == instance.port}
     everywhere = {"0.0.0.0", "*", "::"}
-    wanted = everywhere if instance.listen in everywhere else {instance.listen}
+    wanted = everywhere if instance.listen in everywhere else {_plain(instance.listen)}
+    if instance.listen == "localhost":
+        wanted = {"127.0.0.1", "::1"}
     assert found, f"nothing listens on port {instance.port}"
     assert found <= wanted, f"port {instance.port} listens on {', '.join(sorted(found))}, told is {instance.listen}"
 
@@ -100,10 +103,12 @@ def test_image(target: Target | FleetError, host: Host, instance: Instance) -> N
 
 
 def test_key(target: Target | FleetError, host: Host, instance: Instance) -> None:
-    """Without its key, or with a wrong one, every path below /v1 answers 401."""
+    """Without its key, or with a wrong one, every path that must have it answers 401."""
     if not instance.api_key:
         pytest.skip("the instance has no key")
-    statuses = _asked(target, host, instance).get("without_key")
+    asked = _asked(target, host, instance)
+    assert asked["health"]["status"], "not asked: /health doesn't answer"
+    statuses = asked.get("without_key")
     assert statuses, "the server runs without a key: VLLM_API_KEY isn't in its environment"
     leaks = [f"{path} ({status})" for path, status in statuses.items() if status != 401]
     assert not leaks, f"answered without the key: {', '.join(leaks[:5])}"
@@ -167,6 +172,15 @@ def _asked(target: Target | FleetError, host: Host, instance: Instance) -> Answe
     told = reached(target)
     inspected(host, instance)
     return answers(told, host, instance)
+
+
+def _plain(address: str) -> str:
+    """An address in its one short form, without brackets and interface; a name or ss's ``*`` as it is."""
+    bare = address.strip("[]").partition("%")[0]
+    try:
+        return str(ipaddress.ip_address(bare))
+    except ValueError:
+        return bare
 
 
 def _one_token(answer: Answers) -> None:

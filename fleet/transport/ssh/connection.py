@@ -1,6 +1,6 @@
 """Commands over SSH: Fabric's connections, made strict and quick. The only package that knows fabric and paramiko.
 
-What Fabric leaves open is closed here (measured, see docs/engine.md): unknown and changed host keys are refused,
+What Fabric leaves open is closed here (measured, see docs/design.md): unknown and changed host keys are refused,
 TCP_NODELAY is set (52 → 5 ms a command), private keys are parsed once a process, standard input is ours alone.
 """
 

@@ -179,4 +179,4 @@ def test_a_masked_unit_is_said_to_be_forbidden(service: Service) -> None:
 
 
 def test_it_follows_the_resources_that_write_its_inputs() -> None:
-    assert Service("x", inputs=("/etc/a",)).follows == ("file:/etc/a", "json:/etc/a")
+    assert Service("x", inputs=("/etc/a",)).follows == ("file:/etc/a", "json:/etc/a", "absent:/etc/a")

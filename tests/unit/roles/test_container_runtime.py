@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from fleet import facts
+from fleet.plan import plan_host
 from fleet.resource import KNOWN_AFTER_APPLY, Observation, Pending, Resource
 from fleet.resources import DOCKER, Absent, CdiSpec, File, JsonKeys, Packages, Repository, Service
 from fleet.secret import Secret
@@ -241,6 +242,18 @@ def test_a_proxy_that_is_no_longer_told_is_taken_away() -> None:
     assert isinstance(wanted(target(*NEW))[f"absent:{container_runtime.PROXY}"], Absent)
 
 
+def test_the_plan_that_takes_a_proxy_away_names_dockers_restart() -> None:
+    """Docker would go on with the old proxy, and the next run would find something to do."""
+    found = wanted(target(*NEW))
+    absent, service = found[f"absent:{container_runtime.PROXY}"], found["service:docker.service"]
+    seen = {
+        absent.id: Observation("state=file\nmode=644\nowner=root\ngroup=root"),
+        service.id: Observation("LoadState=loaded\nActiveState=active\nenabled=enabled\nstale=no"),
+    }
+    planned = plan_host("h1", [absent, service], seen, (), b"key")
+    assert [change.id for change in planned.changes] == [absent.id, service.id]
+
+
 def test_the_mirrors_ca_is_trusted_by_docker_for_each_registry_of_the_image() -> None:
     image = {"ref": "vllm/vllm-openai:v0.8.2", "cuda": "12.4", "fallbacks": ["reg.example:5000/vllm:v0.8.2"]}
     found = wanted(target(*NEW, ca="PEM", image=image, mirrors={"registries": {"docker.io": "hub.example/hub"}}))
@@ -248,6 +261,15 @@ def test_the_mirrors_ca_is_trusted_by_docker_for_each_registry_of_the_image() ->
         "hub.example/ca.crt", "docker.io/ca.crt", "reg.example:5000/ca.crt"
     ]  # fmt: skip
     assert not [id_ for id_ in wanted(target(*NEW)) if "certs.d" in id_]
+
+
+def test_the_mirrors_ca_is_trusted_for_the_mirrors_that_docker_itself_goes_to() -> None:
+    told = target(*NEW, ca="PEM", runtime={"registry_mirrors": ["https://hub.example:5000"]})
+    assert "file:/etc/docker/certs.d/hub.example:5000/ca.crt" in wanted(told)
+    profile = target(
+        *NEW, ca="PEM", image={"ref": "vllm/vllm-openai:v0.8.2", "cuda": "12.4"}, mirrors={"profile": "cn"}
+    )
+    assert "file:/etc/docker/certs.d/docker.m.daocloud.io/ca.crt" in wanted(profile)
 
 
 @pytest.mark.parametrize(

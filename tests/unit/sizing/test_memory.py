@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleet.sizing import catalog, gpu
-from fleet.sizing.activation import GIB, image_tokens, video_tokens
+from fleet.sizing.activation import GIB, video_tokens
 from fleet.sizing.memory import Memory, divide, kv_bytes_per_token
 from fleet.sizing.settings import Arguments, resolve
 
@@ -69,8 +69,8 @@ def test_video_is_what_eats_the_memory_of_a_long_context() -> None:
 def test_an_image_has_at_most_16384_tokens_unless_pixels_are_capped() -> None:
     vision = catalog.model("Qwen/Qwen2.5-VL-7B-Instruct").vision
     assert vision is not None
-    assert image_tokens(vision, vision.max_pixels) == 16384
-    assert image_tokens(vision, 1003520) == 35 * 35
+    assert vision.image_tokens(vision.max_pixels) == 16384
+    assert vision.image_tokens(1003520) == 35 * 35
 
 
 def test_a_dummy_video_is_as_long_as_in_the_log_of_0_23() -> None:

@@ -8,7 +8,8 @@ import pytest
 
 from fleet.errors import CatalogError
 from fleet.sizing import catalog
-from fleet.sizing.model import MAX_CONFIG_BYTES, UnknownArchitecture, load_model, read_model
+from fleet.sizing.config import MAX_CONFIG_BYTES
+from fleet.sizing.model import UnknownArchitecture, load_model, read_model
 
 LLAMA: dict[str, Any] = {
     "architectures": ["LlamaForCausalLM"],
