@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -11,6 +10,7 @@ from fleet.errors import Findings, InputError, TemplateError, VaultError
 from fleet.inventory.connection import PASSWORDS
 from fleet.inventory.groups import ALL
 from fleet.inventory.inventory import Inventory, load
+from fleet.inventory.problems import nearest
 from fleet.inventory.vault import VaultPasswords
 
 
@@ -66,8 +66,7 @@ def _strays(inventory: Inventory) -> Iterator[str]:
     for files in (*inventory.group_files, *inventory.host_files):
         for path, name in files.names():
             if name not in known[files.kind]:
-                near = difflib.get_close_matches(name, known[files.kind], n=1)
-                yield f"{path}: no {files.kind} is called {name!r}" + (f": did you mean {near[0]!r}?" if near else "")
+                yield f"{path}: no {files.kind} is called {name!r}{nearest(name, known[files.kind])}"
 
 
 def _failure(action: Callable[[], object]) -> list[InputError]:

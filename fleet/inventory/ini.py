@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from fleet.errors import InventoryError
 from fleet.inventory.files import Content
 from fleet.inventory.groups import UNGROUPED, Graph
-from fleet.inventory.problems import Problems, unseen
+from fleet.inventory.problems import Problems, nearest, unseen
 from fleet.inventory.ranges import expand
 from fleet.inventory.values import Line, Unsafe, secreted
 
@@ -34,8 +34,10 @@ def read_ini(content: Content, graph: Graph) -> None:
             place = Line(content.path, number, "" if content.encrypted else text)
             with problems.at(place), unseen(content.encrypted):
                 reader.line(line, place)
-    for pending in reader.pending.values():
-        problems.keep(InventoryError(pending.message, where=str(pending.place.origin()), hint="declare it: [name]"))
+    for name, pending in reader.pending.items():
+        near = nearest(name, (group for group in graph.groups if group != name))
+        where, hint = str(pending.place.origin()), f"declare it: [{name}]"
+        problems.keep(InventoryError(pending.message + near, where=where, hint=hint))
     problems.check()
 
 
@@ -75,7 +77,10 @@ class _Reader:
 
     def _begin(self, group: str, state: str, place: Line) -> None:
         if state not in ("hosts", "children", "vars"):
-            raise InventoryError(f"[{group}:{state}]: a section is [group], [group:vars] or [group:children]")
+            near = nearest(state, ("children", "vars", "hosts"))
+            raise InventoryError(
+                f"[{group}:{state}] is no section{near}", hint="a section is [group], [group:vars] or [group:children]"
+            )
         self._group, self._state = group, state
         if group not in self._graph.groups:
             if state == "vars":

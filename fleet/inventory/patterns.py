@@ -15,6 +15,7 @@ from pathlib import Path
 from fleet.errors import UsageError
 from fleet.inventory.files import reason
 from fleet.inventory.groups import ALL, LOCALHOST, Graph
+from fleet.inventory.problems import nearest
 from fleet.inventory.ranges import split_port
 
 _BETWEEN_COLONS = re.compile(r"(?:[^\s:\[\]]|\[[^\]]*\])+")
@@ -98,7 +99,8 @@ class Matcher:
         if not names and expression in LOCALHOST:
             return [self._localhost(expression)]
         if not names and not groups and expression != ALL:
-            self._warn(f"no host or group matches {expression!r}")
+            near = nearest(expression, [*self._graph.groups, *self._graph.hosts])
+            self._warn(f"no host or group matches {expression!r}{near}")
         return names
 
     def _localhost(self, name: str) -> str:

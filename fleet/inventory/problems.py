@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import difflib
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from fleet.errors import Findings, InputError, InventoryError
@@ -39,6 +40,12 @@ class Problems:
             raise self.found[0]
         if self.found:
             raise Findings(self.found)
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """``: did you mean …?`` where one of ``names`` is near, else nothing."""
+    close = difflib.get_close_matches(name, names, n=1)
+    return f": did you mean {close[0]!r}?" if close else ""
 
 
 @contextmanager

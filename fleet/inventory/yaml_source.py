@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from fleet.errors import InventoryError
 from fleet.inventory.documents import Document
 from fleet.inventory.groups import Graph, Group
-from fleet.inventory.problems import Problems
+from fleet.inventory.problems import Problems, nearest
 from fleet.inventory.ranges import expand
 
 _SECTIONS = ("vars", "children", "hosts")
@@ -54,7 +54,8 @@ class _Reader:
         if value is None:
             return
         if key not in _SECTIONS:
-            self._skip(path, f"{key!r} of group {group.name!r}: only {', '.join(_SECTIONS)} belong there")
+            near = nearest(str(key), _SECTIONS)
+            self._skip(path, f"{key!r} of group {group.name!r}: only {', '.join(_SECTIONS)} belong there{near}")
             return
         with self._problems.at(self._document.at(*path)):
             if not isinstance(value, Mapping):

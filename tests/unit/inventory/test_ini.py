@@ -84,3 +84,16 @@ def test_a_priority_may_come_from_an_encrypted_file(tmp_path: Path) -> None:
     text = b"[a]\nn1\n[b]\nn1\n[a:vars]\nansible_group_priority=5\nv=a\n[b:vars]\nv=b\n"
     source.write_text(encrypt(text, password))
     assert load([source], passwords=[password]).host("n1").resolve("v") == Secret("a")
+
+
+def test_the_nearest_right_name_is_told(tmp_path: Path) -> None:
+    source = tmp_path / "hosts"
+    source.write_text("[database]\nn1\n[top:children]\ndatabse\n[database:var]\n")
+    with pytest.raises(Findings) as caught:
+        load([source], passwords=[])
+    assert "did you mean 'database'?" in str(caught.value)
+    assert "did you mean 'vars'?" in str(caught.value)
+    source.write_text("[database]\nn1\n")
+    inventory = load([source], passwords=[])
+    assert inventory.names("databse") == []
+    assert "did you mean 'database'?" in inventory.warnings[-1]
