@@ -21,6 +21,8 @@ JOBS: Final = "/var/lib/fleet/jobs"
 PREFIX: Final = "fleet-job-"
 #: Bytes of a job's log that one look at it brings here.
 MOST_AT_ONCE: Final = 60_000
+#: Takes away what jobs left that ended well and that nobody came back for; their files are gone with their end.
+SWEEP: Final = f'for d in {JOBS}/*/; do [ "$(cat "$d/rc" 2>/dev/null)" = 0 ] && rm -rf "$d"; done; :'
 Say = Callable[[str], None]
 
 
@@ -41,7 +43,8 @@ while read -r n c; do printf %s "$c" | base64 -d > "$d/$n"; done
 : > "$d/log"
 systemd-run --quiet --collect --unit="$u" --description={quote("vllm-fleet: " + job.what)} \\
   --property=RuntimeMaxSec={job.timeout:.0f} --property=KillMode=control-group --setenv=JOB="$d" \\
-  sh -c 'cd "$JOB"; sh ./script > log 2>&1; echo $? > rc.new; sync rc.new 2>/dev/null || sync; mv rc.new rc'
+  sh -c 'cd "$JOB"; sh ./script > log 2>&1; echo $? > rc.new; find . -type f ! -name log ! -name rc.new -delete
+    sync rc.new 2>/dev/null || sync; mv rc.new rc'
 echo started"""
     reply = transport.run(script, "".join(f"{line}\n" for line in lines).encode())
     if not reply.ok:
