@@ -17,6 +17,7 @@ from fleet.cli.size_ask import EXIT, Format, ask
 from fleet.errors import UsageError
 from fleet.sizing import AIMS, Aim, Answer, Gpu, Request, gpu, size, words
 from fleet.sizing.breakdown import by_component, by_layer
+from fleet.sizing.gpus import from_line
 from fleet.sizing.sweep import Grid, cases, longest_context, numbers
 
 BREAKDOWNS: Mapping[str, Callable[[Answer], list[dict[str, object]]]] = {"component": by_component, "layer": by_layer}
@@ -26,7 +27,7 @@ BREAKDOWNS: Mapping[str, Callable[[Answer], list[dict[str, object]]]] = {"compon
     common="inventory limit json forks timeout",
     help={
         "model": "A catalog name (Qwen/Qwen2.5-VL-7B-Instruct), a directory, or a config.json",
-        "gpu": "The GPU: T4, A10, A100-40GB, H100-80GB, L20 …, or what nvidia-smi prints",
+        "gpu": "The GPU: T4, A10, A100-40GB, L20 …, as nvidia-smi prints it, or any other as 'NAME, MiB, capability'",
         "count": "How many of them one host has (default 1)",
         "total-gib": "What torch sees on one GPU, in GiB of 2^30 bytes, where it is known",
         "host-memory-gib": "The host's memory in GiB, for what vLLM checks against it",
@@ -161,7 +162,7 @@ def _sweep(request: Request, grid: Grid, how: Format, plot: str) -> int:
 
 
 def _gpu(name: str, total_gib: float) -> Gpu:
-    kind = gpu(name)
+    kind = from_line(name) if "," in name else gpu(name)
     return replace(kind, total_gib=float(total_gib)) if total_gib else kind
 
 

@@ -51,7 +51,8 @@ def gpu(name: str) -> Gpu:
         raise CatalogError(f"{name!r} means several GPUs", hint=f"say which: {', '.join(starting)}")
     near = difflib.get_close_matches(wanted, list(_by_key()), 3, cutoff=0.4)
     names = ", ".join(dict.fromkeys(_by_key()[key].name for key in near)) or ", ".join(g.name for g in gpus())
-    raise CatalogError(f"no GPU called {name!r} in the catalog", hint=f"the nearest are {names}")
+    hint = f"the nearest are {names}; any other as nvidia-smi has it: 'NAME, 24564 MiB, 8.9'"
+    raise CatalogError(f"no GPU called {name!r} in the catalog", hint=hint)
 
 
 def from_smi(name: str, memory_mib: int, capability: str, *, reserved_mib: int | None = None) -> Gpu:
@@ -71,6 +72,17 @@ def from_smi(name: str, memory_mib: int, capability: str, *, reserved_mib: int |
     total = max(0.0, memory_mib / 1024 - kept)
     major, minor = int(match.group(1)), int(match.group(2))
     return Gpu(name, name, (major, minor), memory_mib, round(total, 2), known=False)
+
+
+def from_line(line: str) -> Gpu:
+    """A GPU from a line of ``nvidia-smi --query-gpu=name,memory.total,compute_cap --format=csv,noheader``.
+
+    Raises :class:`CatalogError` for a line that isn't one.
+    """
+    match = re.fullmatch(r"\s*(.+?)\s*,\s*(\d+)\s*(?:MiB)?\s*,\s*(\d+\.\d+)\s*", line)
+    if match is None:
+        raise CatalogError(f"{line!r} is no line of nvidia-smi", hint="write it as: NVIDIA A10, 23028 MiB, 8.6")
+    return from_smi(match.group(1), int(match.group(2)), match.group(3))
 
 
 @cache

@@ -3,7 +3,7 @@
 import pytest
 
 from fleet.errors import CatalogError
-from fleet.sizing.gpus import from_smi, gpu, gpus
+from fleet.sizing.gpus import from_line, from_smi, gpu, gpus
 
 
 @pytest.mark.parametrize(
@@ -51,6 +51,13 @@ def test_an_unknown_kind_is_built_from_nvidia_smi() -> None:
     kind = from_smi("NVIDIA X9000", 98304, "12.1")
     assert (kind.known, kind.sm, kind.capability) == (False, 121, (12, 1))
     assert 94 < kind.total_gib < 96
+
+
+def test_a_line_of_nvidia_smi_is_enough() -> None:
+    assert from_line("NVIDIA A10, 23028 MiB, 8.6").name == "A10"
+    assert from_line("NVIDIA RTX PRO 6000, 97887 MiB, 12.0").sm == 120
+    with pytest.raises(CatalogError, match="no line"):
+        from_line("NVIDIA A10, 23028")
 
 
 def test_a_known_kind_with_another_memory_keeps_what_the_host_says() -> None:

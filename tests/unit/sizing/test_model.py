@@ -96,7 +96,7 @@ FAMILIES = [
 ]
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(data=st.data(), name=st.sampled_from(FAMILIES), value=junk)
 def test_any_damage_ends_in_a_model_or_in_words(data: st.DataObject, name: str, value: object) -> None:
     config: dict[str, Any] = json.loads(json.dumps(catalog.find(name).config))

@@ -1,7 +1,7 @@
 """Options of ``vllm serve``: what a version's parser takes is taken, the rest is named with the nearest right form."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleet.sizing.commandline import parse_words
@@ -106,6 +106,7 @@ def test_lists_follow_options_that_take_several_words() -> None:
 names = st.sampled_from(sorted(set(options("0.8.2")) & set(options("0.33.0")) - {"help", "config"}))
 
 
+@settings(deadline=None)
 @given(version=st.sampled_from(["0.8.2", "0.24.0", "0.33.0"]), name=names, number=st.integers(0, 2**40))
 def test_what_is_rendered_is_read_back_and_judged_the_same(version: str, name: str, number: int) -> None:
     args = {name: number}

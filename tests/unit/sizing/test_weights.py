@@ -1,7 +1,7 @@
 """Bytes of weights on one GPU, beside what vLLM reported."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleet.sizing import catalog
@@ -59,6 +59,7 @@ def test_float32_doubles() -> None:
     assert weights(model, dtype="float32").total == pytest.approx(2 * weights(model).total, rel=0.01)
 
 
+@settings(deadline=None)
 @given(name=st.sampled_from(catalog.names()), tp=st.sampled_from([1, 2, 4]))
 def test_more_gpus_never_hold_more_each(name: str, tp: int) -> None:
     model: Model = catalog.model(name)
@@ -66,6 +67,7 @@ def test_more_gpus_never_hold_more_each(name: str, tp: int) -> None:
     assert more <= one
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 300 * MIB), st.integers(1, 80)), max_size=20))
 def test_the_allocator_never_takes_less_than_was_asked_for(sizes: list[tuple[int, int]]) -> None:
     asked = sum(size * count for size, count in sizes)
