@@ -19,8 +19,8 @@ CHECKS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("lint", ("ruff", "check", "--quiet", ".")),
     ("format", ("ruff", "format", "--quiet", "--check", ".")),
     ("types", ("mypy",)),
-    ("unit tests", ("pytest", "-q", "tests/unit")),
 )
+UNIT = ("pytest", "-q", "tests/unit")
 LAB = ("pytest", "-q", "tests/lab")
 
 
@@ -38,14 +38,15 @@ def run_tests(c: Context, soak: bool = False, lab: bool = True, only: str = "") 
     """
     if only:
         raise Exit(code=_run("tests", ("pytest", "-q", *only.split())))
-    failed = [name for name, words in CHECKS if _run(name, words) != 0]
+    which = ("-m", "soak or not soak") if soak else ("-m", "not soak")
+    failed = [name for name, words in (*CHECKS, ("unit tests", (*UNIT, *which))) if _run(name, words) != 0]
     if lab:
         from fleet.lab.machine import why_not
 
         reason = why_not()
         if reason:
             report.warn(f"the lab's tests were left out: {reason}")
-        elif _run("tests on the lab's hosts", LAB + (() if soak else ("-m", "not soak"))) != 0:
+        elif _run("tests on the lab's hosts", (*LAB, *which)) != 0:
             failed.append("tests on the lab's hosts")
     if failed:
         report.error(f"failed: {', '.join(failed)}")

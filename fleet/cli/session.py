@@ -62,6 +62,8 @@ def open_inventory(options: Options) -> tuple[Inventory, list[Host]]:
         InventoryError: it can't be read.
     """
     inventory = load(sources(options.inventory))
+    for words in inventory.warnings:
+        report.warn(str(words))
     names = inventory.names(options.hosts, options.limit or None)
     if not names:
         pattern = options.hosts + (f" with --limit {options.limit}" if options.limit else "")
