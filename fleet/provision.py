@@ -110,8 +110,8 @@ class Provision:
         current = self.survey(name, transport)  # what was seen before is looked at again under the lock
         if current.target.facts.jobs:
             self._follow_all(name, transport, current.target.facts.jobs)
-            transport.run(jobs.SWEEP)
             current = self.survey(name, transport)
+        transport.run(jobs.SWEEP)
         if refused := self._refused(name, current.plan):
             result.failed = 1
             result.failures = [refused]

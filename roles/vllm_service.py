@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from fleet.errors import CatalogError
 from fleet.facts import Gpu
 from fleet.resource import Pending, Problem, Resource
 from fleet.resources import Current, File, Release, Removed, Serving
@@ -17,6 +18,7 @@ from fleet.resources.weights import revision_directory
 from fleet.secret import Secret
 from fleet.settings import Instance
 from fleet.shell import quote
+from fleet.sizing import Request, from_smi, size
 from fleet.sizing.options import render_args
 from fleet.systemd import exec_line
 from fleet.target import TEMPLATES, Manifest, Target
@@ -82,6 +84,8 @@ def problems(target: Target) -> Iterator[Problem]:
     if _known(target):
         for words in target.assignment.problems:
             yield Problem(words, "see ./inv facts, and `gpus` of the host's instances")
+        for instance in target.settings.instances:
+            yield from _refused_by_sizing(target, instance)
 
 
 def release_of(target: Target, instance: Instance) -> Release | None:
@@ -183,6 +187,33 @@ def _automatic(instance: Instance, gpus: Sequence[Gpu]) -> dict[str, Any]:
     if "dtype" not in said and any(gpu.compute_capability.partition(".")[0] in ("6", "7") for gpu in gpus):
         found["dtype"] = "half"
     return found
+
+
+def _refused_by_sizing(target: Target, instance: Instance) -> Iterator[Problem]:
+    """What can't run on these GPUs never reaches them. A model that the catalog doesn't know is left to vLLM itself."""
+    gpus = target.assignment.gpus.get(instance.name)
+    if not gpus:
+        return
+    request = Request(
+        model=instance.model,
+        gpu=from_smi(gpus[0].name, gpus[0].memory_mib, gpus[0].compute_capability),
+        count=len(gpus),
+        version=target.settings.image.vllm or "",
+        args={**_automatic(instance, gpus), **instance.args},
+        env={name: str(value) for name, value in instance.env.items()},
+        host_memory_gib=target.facts.memory_kib / 2**20 or None,
+        driver=gpus[0].driver or None,
+        cuda=target.settings.image.cuda,
+    )
+    try:
+        answer = size(request)
+    except CatalogError:
+        return
+    for reason in answer.refusals:
+        yield Problem(
+            f"instance {instance.name!r} can't run here: {reason.words} [{reason.rule}]",
+            f"./inv size --model {instance.model} --gpu '{gpus[0].name}' --count {len(gpus)} says what would",
+        )
 
 
 def _url(instance: Instance) -> str:
