@@ -216,6 +216,6 @@ def _set_depths(top: Group) -> None:
 def _priority(value: object, group: str) -> int:
     plain = in_clear(value)
     try:
-        return int(plain) if isinstance(plain, (str, float)) else operator.index(plain)  # type: ignore[arg-type]
+        return int(plain) if isinstance(plain, (str, float)) else operator.index(plain)  # type: ignore[arg-type]  # whatever has __index__, as Ansible takes it
     except (TypeError, ValueError, OverflowError):
         raise InventoryError(f"ansible_group_priority of {group!r} must be a whole number, not {value!r}") from None

@@ -70,12 +70,12 @@ def _serve_real(words: Sequence[str]) -> int:
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     # These exist in the container only.
-    from vllm.entrypoints.cli.serve import ServeSubcommand  # type: ignore[import-not-found, unused-ignore]
-    from vllm.entrypoints.launchers.cli_args import (  # type: ignore[import-not-found, unused-ignore]
+    from vllm.entrypoints.cli.serve import ServeSubcommand  # type: ignore[import-not-found, unused-ignore]  # in the container only
+    from vllm.entrypoints.launchers.cli_args import (  # type: ignore[import-not-found, unused-ignore]  # in the container only
         make_arg_parser,
         validate_parsed_serve_args,
     )
-    from vllm.utils.argparse_utils import (  # type: ignore[import-not-found, unused-ignore]
+    from vllm.utils.argparse_utils import (  # type: ignore[import-not-found, unused-ignore]  # in the container only
         FlexibleArgumentParser,
     )
 
