@@ -51,6 +51,8 @@ r=$(timeout 20 docker inspect --format '{{{{.State.Running}}}} {{{{index .Config
             return Change(self.id, "restart", f"release {running} runs, {current} is current", interrupts=stops)
         if seen.get("ActiveState") not in ("active", "activating", "reloading"):
             return Change(self.id, "start", f"its unit is {seen.get('ActiveState')}")
+        if not running:  # between two tries of systemd's, or its container was taken away
+            return Change(self.id, "start", f"its container doesn't run (its unit is {seen.get('ActiveState')})")
         if seen.get("UnitFileState") != "enabled":
             return Change(self.id, "enable", f"its unit is {seen.get('UnitFileState') or 'unknown'} at boot")
         if good != current:

@@ -132,6 +132,11 @@ def test_what_is_taken_away_by_hand_is_found_by_plan_and_mended_by_provision(fle
     ):
         assert kind in found, (kind, found)
     fleet("provision", "--limit", "h1")
+    assert fleet("verify", "--limit", "h1")["failed"] == 0
+    lab.run(h1, "docker rm -f fleet-qwen-vl")  # systemd would start it again by itself, some time later
+    plan = fleet("plan", "--limit", "h1", "--detailed-exitcode", status=3)["hosts"]["h1"]
+    assert [change["id"] for change in plan["changes"]] == ["serving:qwen-vl"]
+    fleet("provision", "--limit", "h1")
     again = fleet("plan", "--limit", "h1", "--detailed-exitcode")
     assert again["hosts"]["h1"]["changes"] == []
     assert lab.run(h1, "stat -c %a /etc/fleet/instances/qwen-vl/current/env").strip() == "600"
