@@ -241,7 +241,7 @@ def _finish(session: Session, results: dict[str, HostResult], *, json: bool) -> 
 
 namespace = Collection(plan, provision, rollout, facts, status, uninstall)
 for alone in (check, demo, history, size, trust, verify):  # verbs that stand by themselves
-    for one in alone.collection.tasks.values():
-        namespace.add_task(one)
+    for name, one in alone.collection.tasks.items():
+        namespace.add_task(one, name=name)
 for several in (inventory, lab, lock, secret):  # verbs with sub-verbs: lab.up, lock.release, …
     namespace.add_collection(several.collection)
