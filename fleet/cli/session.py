@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -11,14 +12,15 @@ from typing import Any
 
 from fleet import home, report
 from fleet.crew import Crew
-from fleet.errors import FleetError, SettingsError, UsageError
+from fleet.errors import FleetError, InputError, SettingsError, UsageError
 from fleet.inventory import Host, Inventory, load
 from fleet.inventory.connection import ssh_options
+from fleet.inventory.values import secrets_in
 from fleet.lock import Owner
 from fleet.plan import inputs_of
 from fleet.progress import Progress
 from fleet.secret import Secret
-from fleet.settings import HostSettings, all_settings
+from fleet.settings import RESERVED, HostSettings, all_settings
 from fleet.survey import Lookups, Role, Survey, survey
 from fleet.target import ROOT
 from fleet.transport import Transport
@@ -148,6 +150,7 @@ def open_session(
         InputError: what is wrong, with file and line; no host was touched.
     """
     _, hosts = open_inventory(options)
+    _remember_vaults(hosts)
     settings, warnings = all_settings(hosts)
     for words in warnings:
         report.warn(words)
@@ -207,6 +210,15 @@ def login_of(host: Host, timeout: float) -> Login:
         become_password=connection.become_password or connection.password,
         timeout=float(connection.timeout or timeout),
     )
+
+
+def _remember_vaults(hosts: Sequence[Host]) -> None:
+    """A vaulted proxy or port isn't a secret to the schema, but no line shows it all the same, findings included."""
+    for host in hosts:
+        for name in RESERVED:
+            if host.has(name):
+                with contextlib.suppress(InputError):  # said by the check that comes next
+                    report.secrets.update(secret.reveal() for secret in secrets_in(host.resolve(name)))
 
 
 def _remember_secrets(settings: Mapping[str, HostSettings], logins: Mapping[str, Login]) -> None:

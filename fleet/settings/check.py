@@ -14,6 +14,7 @@ from typing import Any, Protocol, cast
 from pydantic import BaseModel, ValidationError
 
 from fleet.errors import Findings, FleetError, InputError, SettingsError
+from fleet.inventory.values import in_clear
 from fleet.secret import Secret
 from fleet.settings import arguments
 from fleet.settings.schema import RESERVED, HostSettings
@@ -53,7 +54,7 @@ def settings_of(host: VariableSource) -> tuple[HostSettings, list[str]]:
     for name in RESERVED:
         if name in host.variables:
             try:
-                values[name] = host.resolve(name)
+                values[name] = _plain_where_it_may(host.resolve(name))
             except InputError as error:
                 errors.append(error)
     if isinstance(values.get("mirrors"), str):
@@ -73,6 +74,21 @@ def settings_of(host: VariableSource) -> tuple[HostSettings, list[str]]:
     if errors:
         raise errors[0] if len(errors) == 1 else Findings(errors)
     return cast("HostSettings", settings), warnings
+
+
+#: Keys under which a secret stays one. Anything else out of a vault (a port, a proxy) is an ordinary setting.
+_SECRET_KEYS = ("api_key", "token", "password", "env", "args")
+
+
+def _plain_where_it_may(value: object, key: object = "") -> object:
+    """``value`` with what came out of a vault in clear wherever the schema has no secret."""
+    if key in _SECRET_KEYS:
+        return value
+    if isinstance(value, dict):
+        return {name: _plain_where_it_may(item, name) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_plain_where_it_may(item) for item in value]
+    return in_clear(value)
 
 
 def nearest(name: str, names: Sequence[str]) -> str:

@@ -157,3 +157,8 @@ def test_all_addresses_are_open_only_with_a_key() -> None:
 )
 def test_versions_are_read_from_tags_of_a_known_form(ref: str, vllm: str | None, cuda: str | None) -> None:
     assert image_versions(ref) == {"vllm": vllm, "cuda": cuda}
+
+
+def test_what_comes_out_of_a_vault_is_an_ordinary_setting_where_the_schema_has_no_secret() -> None:
+    told, _ = settings_of(Told({"proxy": {"http": Secret("http://me:word@proxy:3128")}, "site": Secret("east")}))
+    assert (told.proxy.http, told.site) == ("http://me:word@proxy:3128", "east")
