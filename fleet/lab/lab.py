@@ -103,10 +103,10 @@ def down(say: Say) -> None:
 
 
 def _ours() -> None:
-    """Refuse to touch the lab of another checkout on this machine; one that is gone has no claim."""
+    """Refuse to touch another checkout's lab; one that is gone, or whose hosts are all off, has no claim."""
     file = machine.work() / _OWNER
     owner = Path(file.read_text()) if file.exists() else ROOT
-    if owner != ROOT and owner.exists():
+    if owner != ROOT and owner.exists() and any(hosts.running(host) for host in HOSTS):
         raise LabError(
             f"the lab in {machine.work()} belongs to {owner}", where="lab",
             hint="end it there (./inv lab.down), or have a second one: FLEET_LAB_SLOT=1 FLEET_LAB_DIR=/var/lib/lab-1",
