@@ -61,7 +61,8 @@ def verb(*, help: dict[str, str] | None = None, common: str = "", **options: Any
             except FleetError as error:
                 fail(error, as_json=bool(kwargs.get("json")))
             except KeyboardInterrupt:
-                report.note("\nended by Ctrl-C")
+                goes_on = "; packages, images and weights under way go on on their hosts, the next run follows them"
+                report.note(f"\nended by Ctrl-C{goes_on if 'yes' in described else ''}")
                 raise Exit(code=130) from None
             except BrokenPipeError:  # the reader of our output went away: no more to say
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
