@@ -46,12 +46,24 @@ def run_tests(c: Context, soak: bool = False, lab: bool = True, only: str = "") 
         reason = why_not()
         if reason:
             report.warn(f"the lab's tests were left out: {reason}")
-        elif _run("tests on the lab's hosts", (*LAB, *which)) != 0:
+        elif not _on_the_lab((*LAB, *which)):
             failed.append("tests on the lab's hosts")
     if failed:
         report.error(f"failed: {', '.join(failed)}")
         raise Exit(code=1)
     report.note("all well")
+
+
+def _on_the_lab(words: tuple[str, ...]) -> bool:
+    """Run the lab's tests; a lab that wasn't up before is ended afterwards."""
+    from fleet.lab import lab
+
+    was_up = bool(lab.status()["up"])
+    try:
+        return _run("tests on the lab's hosts", words) == 0
+    finally:
+        if not was_up:
+            lab.down(lambda text: report.note(f"lab  {text}"))
 
 
 def _run(name: str, words: tuple[str, ...]) -> int:
