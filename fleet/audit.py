@@ -1,4 +1,4 @@
-"""What was changed on a host, by whom, when: one JSON line each in a file on the host that only root reads."""
+"""What was changed on a host, by whom, when: one JSON line each, on the host (for root alone) and here."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 from datetime import datetime, timezone
 from typing import Any, Final
 
+from fleet.home import home
 from fleet.lock import Owner
 from fleet.resource import Change
 from fleet.shell import PREAMBLE
@@ -27,6 +28,8 @@ def write(transport: Transport, change: Change, owner: Owner, run: str, result: 
         "result": result,
     }
     text = json.dumps(line, ensure_ascii=False) + "\n"
+    with (home() / "audit.log").open("a", encoding="utf-8") as file:  # one write of one line: whole also beside others
+        file.write(text)
     transport.run(f"{PREAMBLE}; mkdir -p /var/lib/fleet; cat >> {AUDIT}", text.encode())
 
 
