@@ -145,7 +145,7 @@ def rollout(
 
     Example: ./inv rollout --hosts gpu-cluster
     """
-    from fleet.rollout import rollout as rollout_hosts
+    from fleet.rollout.plain import rollout as rollout_hosts
     from fleet.verify import verifier
 
     options = _options(hosts, inventory or [], limit, json, forks, timeout)

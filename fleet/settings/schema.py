@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from fleet.secret import Secret
+from fleet.settings.rollout import Rollout
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")]
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -229,7 +230,7 @@ class HostSettings(Model):
     gateway: Mapping[str, Any] = Field(default_factory=dict)
     monitoring: Mapping[str, Any] = Field(default_factory=dict)
     site: str = ""
-    rollout: Mapping[str, Any] = Field(default_factory=dict)
+    rollout: Rollout = Rollout()
     hooks: Mapping[str, Any] = Field(default_factory=dict)
 
 
