@@ -114,6 +114,7 @@ def release_of(target: Target, instance: Instance) -> Release | None:
         "uuids": "|".join(gpu.uuid for gpu in gpus),
         "url": _url(instance),
         "label": '{{index .Config.Labels "fleet.release"}}',
+        "alive": '{{.State.Running}} {{index .Config.Labels "fleet.release"}}',
         "stop_seconds": STOP_SECONDS,
     }
     values["command"] = exec_line(_command(target, instance, values, weights, words))
@@ -126,6 +127,7 @@ def release_of(target: Target, instance: Instance) -> Release | None:
     files = {
         unit_name(instance.name): render(TEMPLATES / "vllm_service" / "unit.j2", values),
         "before-start": render(TEMPLATES / "vllm_service" / "before-start.j2", values),
+        "stay": render(TEMPLATES / "vllm_service" / "stay.j2", values),
         "health": render(TEMPLATES / "vllm_service" / "health.j2", values),
         "release.json": json.dumps(about, indent=2, ensure_ascii=False, default=str) + "\n",
     }

@@ -2,7 +2,7 @@
 
 ::
 
-    /etc/fleet/instances/NAME/releases/ID/   fleet-NAME.service, env (0600), before-start, health, release.json
+    /etc/fleet/instances/NAME/releases/ID/   fleet-NAME.service, env (0600), before-start, stay, health, release.json
     /etc/fleet/instances/NAME/current        → releases/ID, the one that its unit is
     /etc/fleet/instances/NAME/good           → releases/ID, the last one that was seen healthy
 """
@@ -28,7 +28,7 @@ CACHES: Final = "/var/lib/fleet/cache"
 RELEASE: Final = "@RELEASE@"
 #: Releases kept for going back, beside the current and the good one.
 KEPT: Final = 5
-_MODES: Final = {"env": 0o600, "before-start": 0o755, "health": 0o755}
+_MODES: Final = {"env": 0o600, "before-start": 0o755, "health": 0o755, "stay": 0o755}
 #: After systemd has read its units again, each container of ours must still see its GPUs (NVIDIA/nvidia-docker#1730).
 _STILL_GPUS: Final = """for c in $(timeout 20 docker ps -q --filter label=fleet.instance 2>/dev/null); do
   timeout 30 docker exec "$c" sh -c 'command -v nvidia-smi >/dev/null || exit 0; nvidia-smi -L >/dev/null 2>&1' || {

@@ -206,7 +206,7 @@ def test_an_instance_that_serves_is_no_stranger_to_itself() -> None:
 
 def test_the_scripts_are_sh_and_the_unit_is_well_formed(tmp_path: Path) -> None:
     release = _release(target(instance(args={"chat-template": "a 'b' %c $d \"e\""})))
-    for name in ("before-start", "health"):
+    for name in ("before-start", "stay", "health"):
         (tmp_path / name).write_text(release.content(name))
         assert subprocess.run(["sh", "-n", tmp_path / name], check=False).returncode == 0
     text = release.content(release.unit).replace("/usr/bin/docker", "/bin/true")
