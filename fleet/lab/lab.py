@@ -14,9 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
+from fleet.errors import UsageError
 from fleet.lab import hosts, image, machine, mirror, models, network, roots, services
 from fleet.lab.machine import LabError
-from fleet.lab.names import HOSTS, HUB_PORT, MIRROR_PORT, SERVICE, LabHost
+from fleet.lab.names import HOSTS, HUB_PORT, MIRROR_PORT, SERVICE, SHAPE, SHAPES, LabHost
 from fleet.target import ROOT
 
 Say = Callable[[str], None]
@@ -42,6 +43,8 @@ def up(say: Say) -> dict[str, Any]:
         LabError: a piece didn't come up.
     """
     machine.require()
+    if SHAPE not in SHAPES:
+        raise UsageError(f"FLEET_LAB_SHAPE: there is no {SHAPE!r}", hint=f"there are: {', '.join(SHAPES)}")
     _ours()
     with _heard(say):
         if status()["up"]:
@@ -124,7 +127,7 @@ def status() -> dict[str, Any]:
         "hosts": {
             host.name: {
                 "running": running[host.name], "address": host.address, "release": host.release,
-                "gpus": f"{host.count}×{host.gpu}", "user": host.user,
+                "gpus": f"{host.count}×{host.gpu}" if host.count else "none", "user": host.user,
             }
             for host in HOSTS
         },
@@ -184,6 +187,8 @@ def _write_variables(fingerprint: str, kind: str, authority: Path) -> None:
         "toolkit": {"url": f"{root}/toolkit/gpgkey", "fingerprint": fingerprint},
     }
     told = {
+        "shape": SHAPE,
+        "addresses": {host.name: host.address for host in HOSTS},
         "serves": kind,
         "image": image.reference(kind),
         "hub": f"http://{SERVICE}:{HUB_PORT}",

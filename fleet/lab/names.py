@@ -26,7 +26,7 @@ IMAGE: Final = "egs/vllm"
 
 @dataclass(frozen=True)
 class LabHost:
-    """One host: its Debian release, its GPUs (catalog kind and count), and who logs in there."""
+    """One host: its Debian release, its GPUs (catalog kind and count; none on a gateway), and who logs in there."""
 
     name: str
     address: str
@@ -51,11 +51,28 @@ class LabHost:
         return self.place / "root"
 
 
+#: Which hosts the lab has: ``three`` with a gateway, or ``twelve`` with two, for rollouts under load.
+SHAPE: Final = os.environ.get("FLEET_LAB_SHAPE") or "three"
 #: bookworm brings Docker 20.10 (GPUs by hook), trixie Docker 26 (GPUs by CDI): both ways, and two kinds of GPU.
-HOSTS: Final = (
+_THREE: Final = (
     LabHost("h1", f"{NETWORK}.11", "bookworm", "NVIDIA A10", 1, "root"),
     LabHost("h2", f"{NETWORK}.12", "trixie", "NVIDIA A100-SXM4-40GB", 2, "root"),
     LabHost("h3", f"{NETWORK}.13", "trixie", "NVIDIA A10", 2, "ops"),
+    LabHost("g1", f"{NETWORK}.10", "bookworm", "", 0, "root"),
 )
+#: Four classes of three hosts each, and two gateways: HAProxy 2.6 and 3.0.
+_TWELVE: Final = (
+    *(
+        LabHost(f"w{number:02}", f"{NETWORK}.{20 + number}", "trixie", gpu, count, "root")
+        for number, (gpu, count) in enumerate(
+            [("NVIDIA A10", 1)] * 3 + [("NVIDIA A10", 2)] * 3
+            + [("NVIDIA A100-SXM4-40GB", 1)] * 3 + [("NVIDIA H100 80GB HBM3", 1)] * 3, 1,
+        )
+    ),
+    LabHost("g1", f"{NETWORK}.10", "bookworm", "", 0, "root"),
+    LabHost("g2", f"{NETWORK}.14", "trixie", "", 0, "root"),
+)  # fmt: skip
+SHAPES: Final = {"three": _THREE, "twelve": _TWELVE}
+HOSTS: Final = SHAPES.get(SHAPE, _THREE)
 #: The password of the user ops, whose sudo asks for it. No secret: the host lives on this machine alone.
 OPS_PASSWORD: Final = "lab-sesame-17"
