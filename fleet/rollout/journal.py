@@ -32,7 +32,8 @@ class JournalBusy(FleetError):
 class Story:
     """What a journal tells: who began it with which options, how far each host came, and how it stands.
 
-    ``steps`` is host → its last step; ``ends`` is host → how its turn ended, for those that are over.
+    ``steps`` is host → its last step; ``ends`` is host → how its turn ended, for those that are over; ``before`` is
+    host → instance → the release that served when the turn began.
     """
 
     run: str
@@ -40,12 +41,18 @@ class Story:
     waves: Sequence[Mapping[str, Any]] = ()
     steps: Mapping[str, At] = field(default_factory=dict)
     ends: Mapping[str, At] = field(default_factory=dict)
+    before: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     state: str = "open"  #: open, paused, finished, aborted
 
     @property
     def closed(self) -> bool:
         """Whether nothing is left to do for anybody."""
         return self.state in ("finished", "aborted")
+
+    @property
+    def past_canaries(self) -> bool:
+        """Whether the canaries were well: a wave of others was begun, or it paused before the first."""
+        return self.state == "paused" or any(not wave["canary"] for wave in self.waves)
 
     @property
     def unsettled(self) -> tuple[str, ...]:
@@ -75,6 +82,7 @@ def told(run: str, written: Iterator[Mapping[str, Any]]) -> Story:
     waves: list[Mapping[str, Any]] = []
     steps: dict[str, At] = {}
     ends: dict[str, At] = {}
+    before: dict[str, Mapping[str, str]] = {}
     state = "open"
     for line in written:
         event = line["event"]
@@ -85,13 +93,14 @@ def told(run: str, written: Iterator[Mapping[str, Any]]) -> Story:
         elif event == "step":
             steps[line["host"]] = At(line["at"])
             ends.pop(line["host"], None)
+            before[line["host"]] = line.get("before") or before.get(line["host"], {})
         elif event == "end":
             ends[line["host"]] = At(line["at"])
         elif event in ("paused", "finished", "aborted"):
             state = event
         elif event in ("resumed", "promoted"):
             state = "open"
-    return Story(run, begun, tuple(waves), steps, ends, state)
+    return Story(run, begun, tuple(waves), steps, ends, before, state)
 
 
 def find(run: str = "") -> Path:
