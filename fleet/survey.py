@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -33,6 +33,7 @@ class Lookups:
     """What was looked up once for all hosts: image digests, model manifests, the mirrors' CA.
 
     ``image_sizes`` is image reference → bytes as they travel; ``failures`` is host → what could not be found for it.
+    ``gateways`` are the hosts that are one, ``peers`` all hosts with instances where there is one.
     """
 
     digests: Mapping[str, str]
@@ -40,6 +41,8 @@ class Lookups:
     ca: str = ""
     image_sizes: Mapping[str, int] = field(default_factory=dict)
     failures: Mapping[str, FleetError] = field(default_factory=dict)
+    peers: Mapping[str, HostSettings] = field(default_factory=dict)
+    gateways: Collection[str] = ()
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,8 @@ def survey(
         lookups.ca,
         allow_docker_restart,
         lookups.image_sizes,
+        lookups.peers,
+        transport.name in lookups.gateways,
     )
     problems = tuple(problem for role in roles for problem in role.problems(target))
     resources = tuple(resource for role in roles for resource in role.resources(target))

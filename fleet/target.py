@@ -57,6 +57,9 @@ class Target:
     ca: str = ""  #: PEM text of mirrors.ca, read on the control side
     allow_docker_restart: bool = False
     image_sizes: Mapping[str, int] = field(default_factory=dict)  #: reference → bytes of its layers as they travel
+    #: All hosts of the inventory with instances, by name, where it has a gateway; else nobody.
+    peers: Mapping[str, HostSettings] = field(default_factory=dict)
+    gateway: bool = False  #: whether this host is one (the group ``gateway``)
 
     @cached_property
     def assignment(self) -> Assignment:

@@ -12,12 +12,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Final
 
 from fleet.resource import Change, Observation, Run, Step
 from fleet.resources.file import unified
-from fleet.secret import Secret
+from fleet.secret import Secret, slow_digest
 from fleet.shell import quote
 
 #: Where releases lie, where systemd reads units, and where what servers compile for themselves is kept.
@@ -35,12 +35,6 @@ _STILL_GPUS: Final = """for c in $(timeout 20 docker ps -q --filter label=fleet.
     echo "after systemctl daemon-reload container $(docker inspect --format '{{.Name}}' "$c") sees no GPU any more:" \\
       "it must be restarted, and this host wants CDI or cgroupfs (runtime.gpu_access)" >&2; exit 1; }
 done"""
-
-
-@lru_cache(maxsize=4096)
-def _slow_digest(text: str) -> str:
-    """A digest that is dear to guess against: a release's id is seen by all, and the API key is part of it."""
-    return hashlib.scrypt(text.encode(), salt=b"vllm-fleet release", n=2**14, r=8, p=1, dklen=16).hex()
 
 
 @dataclass(frozen=True)
@@ -65,7 +59,7 @@ class Release:
     def release(self) -> str:
         """The release's id: 12 hexadecimal digits."""
         parts = [f"{name}\0{text}" for name, text in sorted(self.files.items())]
-        return hashlib.sha256("\0".join([*parts, _slow_digest(self.env.reveal())]).encode()).hexdigest()[:12]
+        return hashlib.sha256("\0".join([*parts, slow_digest(self.env.reveal(), "release")]).encode()).hexdigest()[:12]
 
     @property
     def path(self) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
 
 from fleet import durations
 from fleet.counts import Count, counts
+from fleet.settings.base import Model
 
 
 def _seconds(value: object) -> object:
@@ -39,14 +40,12 @@ Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0)]
 Share = Annotated[float, BeforeValidator(_share), Field(ge=0, le=10)]
 
 
-class Rollout(BaseModel):
+class Rollout(Model):
     """Waves, limits and deadlines. Lengths of time as ``60s``, ``10m``; shares as ``20%`` or 0.2.
 
     ``batch``, ``max_unavailable``, ``max_fail`` and ``canaries`` are the run's and must be the same on all its hosts;
     the rest is each host's own.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     batch: Annotated[str, BeforeValidator(_counts)] = "1,5,25%"
     max_unavailable: Annotated[str, BeforeValidator(_count)] = "25%"
