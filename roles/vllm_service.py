@@ -142,7 +142,7 @@ def _command(
     entry = target.settings.image.entrypoint
     serve = [*entry[1:], model] if entry[-1] == "serve" else [*entry[1:], "--model", model]
     return [
-        "/usr/bin/docker", "run", "--rm", "--init", "--pull=never", f"--name={values['container']}",
+        "/usr/bin/docker", "run", "--init", "--pull=never", f"--name={values['container']}",
         f"--label=fleet.instance={instance.name}", f"--label=fleet.release={RELEASE}",
         "--network=host", "--ipc=host", *_limits(target),
         "--security-opt=no-new-privileges", "--log-driver=json-file", "--log-opt=max-size=50m", "--log-opt=max-file=3",
