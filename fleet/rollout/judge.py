@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fleet.rollout.live import Live
@@ -61,6 +61,11 @@ class Measured:
         firsts = [t for t in (self.ttft_seconds, other.ttft_seconds) if t is not None]
         paces = [t for t in (self.tokens_per_second, other.tokens_per_second) if t is not None]
         return Measured(other.answers or self.answers, min(firsts, default=None), max(paces, default=None))
+
+
+def fair(before: Measured | None, old: Live, new: Live) -> Measured | None:
+    """What the new release can be held to: another model has a speed of its own, its answers are only shown."""
+    return replace(before, ttft_seconds=None, tokens_per_second=None) if before and old.model != new.model else before
 
 
 def judge_models(body: object, live: Live) -> Judged:

@@ -27,6 +27,15 @@ def measure(transport: Transport, live: Live, *, timeout: float = 240.0) -> Meas
     return read_measured(found)
 
 
+def measure_speed(transport: Transport, live: Live, *, timeout: float = 240.0) -> Measured:
+    """Its speed alone.
+
+    Raises:
+        HostError: it can't be asked.
+    """
+    return read_measured(ask(transport, live, "speed", seconds=timeout))
+
+
 def read_measured(found: Mapping[str, Any]) -> Measured:
     """What the script said to ``answers`` and ``speed``.
 

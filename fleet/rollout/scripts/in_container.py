@@ -2,7 +2,7 @@
 
 ::
 
-    python3 - JOB      with JOB as JSON: url, name, what (a list of functions below), seconds, prompts, length, wait
+    python3 - JOB      JOB is JSON: url, name, what (functions below), seconds, and what those take: each, prompts, wait
 
 Prints one JSON object: what was asked → what came of it. The key isn't printed, and no proxy is used.
 """
@@ -87,12 +87,12 @@ def models() -> dict[str, Any]:
 
 def text() -> dict[str, Any]:
     """A chat of words, one token long."""
-    return ask("/v1/chat/completions", chat("Say yes.", 1), timeout=JOB["seconds"])
+    return ask("/v1/chat/completions", chat("Say yes.", 1), timeout=JOB["each"])
 
 
 def image() -> dict[str, Any]:
     """A chat about a picture, one token long."""
-    return ask("/v1/chat/completions", chat(content("What is this?", GREY), 1), timeout=JOB["seconds"])
+    return ask("/v1/chat/completions", chat(content("What is this?", GREY), 1), timeout=JOB["each"])
 
 
 def answers() -> dict[str, Any]:
@@ -205,7 +205,7 @@ def longest() -> int:
 def chat(said: object, most: int) -> dict[str, Any]:
     """A request for a greedy answer of at most so many tokens."""
     message = {"role": "user", "content": said}
-    return {"model": JOB["name"], "messages": [message], "max_tokens": most, "temperature": 0, "seed": 0}
+    return {"model": JOB["name"], "messages": [message], "max_tokens": most, "temperature": 0}
 
 
 def content(words: str, colours: object = None) -> object:
