@@ -21,10 +21,11 @@ _MOST, _LONGEST = 8, 240
 #: A line that says that something went wrong, where no row of the data knows it.
 _ANY = re.compile(
     r"\b\w+(Error|Exception|Exit)\b(: |$)|\berror: |\bERROR\b|\bCRITICAL\b|\bCUDA\b.*(error|fail)"
-    r"|^fleet: (?!Docker was away)|Failed with result|status=(?!0)\d+/(?!TERM)|out of memory|\bXid\b|oom-kill|Killed process"
+    r"|^fleet: (?!Docker was away)|Failed with result|status=(?!0)\d+/(?!TERM)"
+    r"|out of memory|\bXid\b|oom-kill|Killed process"
 )
 #: Says that something failed, and never what.
-_EMPTY = re.compile(r"See root cause above|Engine core initialization failed|^Traceback|^\s+File \"|^During handling")
+_EMPTY = re.compile(r"See root cause above|Engine core initialization failed|^Traceback|^During handling")
 #: What vLLM's workers and its logger put before what they say.
 _BEFORE = re.compile(
     r"^(\(\w+[^)]*\) )?((INFO|WARNING|ERROR|CRITICAL|DEBUG) )?(\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)? )?(\[[^\]]*\] )?"
@@ -69,7 +70,9 @@ def read_trouble(log: Iterable[str], *, instance: str = "", host: str = "") -> T
     known: set[str] = set()
     rows = _rows()
     for line in log:
-        said = _BEFORE.sub("", line).strip()
+        said = _BEFORE.sub("", line).rstrip()
+        if said[:1].isspace():  # a trace's own lines: what they lead to is its last one
+            continue
         row = _row(rows, said)
         if not said or (row is None and (_EMPTY.search(said) or not _ANY.search(line))):
             continue
