@@ -124,9 +124,10 @@ def test_a_problem_of_the_host_itself_stops_that_host_alone(
     told = getattr(session, "survey")  # noqa: B009 — what the fixture put there
 
     def with_trouble(*args: Any, **more: Any) -> Survey:
-        seen = told(*args, **more)
+        seen: Survey = told(*args, **more)
         mended = tuple(replace(problem, kind="host") for problem in seen.plan.problems)
-        return replace(seen, plan=replace(seen.plan, problems=mended))
+        changed: Survey = replace(seen, plan=replace(seen.plan, problems=mended))
+        return changed
 
     monkeypatch.setattr(session, "survey", with_trouble)
     with pytest.raises(Exit) as ended:
