@@ -95,7 +95,7 @@ class Lease:
     """Keeps a drain from expiring for as long as somebody is at work: renewed from a thread, inside ``with``."""
 
     def __init__(self, balancers: Balancers, servers: Sequence[str], *, seconds: float, who: str) -> None:
-        self._renew = lambda: balancers.drain(servers, seconds=seconds, who=who)
+        self._balancers, self._servers, self._seconds, self._who = balancers, servers, seconds, who
         self._every = max(1.0, seconds / 4)
         self._done = threading.Event()
         self._thread: threading.Thread | None = None
@@ -116,6 +116,6 @@ class Lease:
     def _run(self) -> None:
         while not self._done.wait(self._every):
             try:
-                self._renew()
+                self._balancers.drain(self._servers, seconds=self._seconds, who=self._who)
             except FleetError:
                 continue  # the gateway's own expiry is what counts then; the next step will say that it can't be told

@@ -219,12 +219,3 @@ def test_the_scripts_are_sh_and_the_unit_is_well_formed(tmp_path: Path) -> None:
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
-
-
-def test_what_sizing_refuses_never_reaches_the_host() -> None:
-    """TP 3 on a model of 28 heads: vLLM would say so after a 16 GB download."""
-    told = target(instance(args={"tensor-parallel-size": 3}), known={"gpus": (gpu(0), gpu(1), gpu(2))})
-    found = [problem for problem in vllm_service.problems(told) if "28" in problem.words]
-    assert found
-    assert found[0].level == "error"
-    assert "./inv size --model" in found[0].hint
