@@ -17,7 +17,7 @@ from typing import Any, Final
 from fleet.errors import UsageError
 from fleet.lab import hosts, image, machine, mirror, models, network, roots, services
 from fleet.lab.machine import LabError
-from fleet.lab.names import HOSTS, HUB_PORT, MIRROR_PORT, SERVICE, SHAPE, SHAPES, LabHost
+from fleet.lab.names import EVERY, HOSTS, HUB_PORT, INVENTORY, MIRROR_PORT, REMEMBERED, SERVICE, SHAPE, SHAPES, LabHost
 from fleet.target import ROOT
 
 Say = Callable[[str], None]
@@ -57,12 +57,16 @@ def up(say: Say) -> dict[str, Any]:
         down(lambda text: None)
         machine.work().mkdir(parents=True, exist_ok=True)
         (machine.work() / _OWNER).write_text(str(ROOT))
+        REMEMBERED.write_text(SHAPE + "\n")
         say("root file systems (made once: about a minute for each release)")
-        releases = {host.release: roots.root_of(host.release) for host in HOSTS}
+        for release in sorted({host.release for host in HOSTS}):
+            roots.root_of(release)
         say("package mirror (filled once, by this machine's own apt and pip)")
         home = machine.cache() / "gnupg"
         fingerprint = mirror.make_key(home)
         tree = mirror.fill(home)
+        disks = {host.name: roots.ready_root_of(host.release, host.ready, tree / f"debian-{host.release}")
+                 for host in HOSTS}  # fmt: skip
         kind = serves()
         say("the model that is served (a tiny Qwen2.5-VL, made once)")
         authority = services.make_authority()
@@ -78,7 +82,7 @@ def up(say: Say) -> dict[str, Any]:
         hosts.make_keys()
         key = mirror.public_key(home)
         for host in HOSTS:
-            hosts.prepare(host, releases[host.release], key)
+            hosts.prepare(host, disks[host.name], key)
             hosts.start(host)
         hosts.write_known_hosts()
         _write_variables(fingerprint, kind, authority)
@@ -95,21 +99,22 @@ def down(say: Say) -> None:
     """
     _ours()
     say("ending the lab")
-    for host in HOSTS:
+    for host in EVERY:  # also those of a shape that isn't this one
         hosts.destroy(host)
     for name in services.NAMES:
         services.stop(name)
     network.down()
     VARIABLES.unlink(missing_ok=True)
     shutil.rmtree(LOCKS, ignore_errors=True)
-    (machine.work() / _OWNER).unlink(missing_ok=True)
+    for note in (machine.work() / _OWNER, REMEMBERED):
+        note.unlink(missing_ok=True)
 
 
 def _ours() -> None:
     """Refuse to touch another checkout's lab; one that is gone, or whose hosts are all off, has no claim."""
     file = machine.work() / _OWNER
     owner = Path(file.read_text()) if file.exists() else ROOT
-    if owner != ROOT and owner.exists() and any(hosts.running(host) for host in HOSTS):
+    if owner != ROOT and owner.exists() and any(hosts.running(host) for host in EVERY):
         raise LabError(
             f"the lab in {machine.work()} belongs to {owner}", where="lab",
             hint="end it there (./inv lab.down), or have a second one: FLEET_LAB_SLOT=1 FLEET_LAB_DIR=/var/lib/lab-1",
@@ -117,12 +122,14 @@ def _ours() -> None:
 
 
 def status() -> dict[str, Any]:
-    """``{up, serves, hosts: {name: {…}}, services: {name: bool}}``."""
+    """``{up, shape, inventory, serves, hosts: {name: {…}}, services: {name: bool}}``."""
     running = {host.name: hosts.running(host) for host in HOSTS}
     named = {name: services.running(name) for name in services.NAMES}
     kind = json.loads(VARIABLES.read_text())["lab"]["serves"] if VARIABLES.exists() else ""
     return {
         "up": all(running.values()) and all(named.values()),
+        "shape": SHAPE,
+        "inventory": INVENTORY,
         "serves": kind,
         "hosts": {
             host.name: {
