@@ -216,10 +216,13 @@ class Gateway:
 
         until(look, what, seconds, every=0.5)
 
-    def ask(self, path: str = "/v1/chat/completions", body: bytes | None = b"{}", **headers: str) -> tuple[int, Any]:
+    def ask(
+        self, path: str = "/v1/chat/completions", body: bytes | None = b"{}", *, key: str = "", authorization: str = ""
+    ) -> tuple[int, Any]:
         """Status and answer of one request; ``body`` None is a GET."""
-        url = f"http://127.0.0.1:{self.port}{path}"
-        request = urllib.request.Request(url, body, {k.replace("_", "-"): v for k, v in headers.items()})
+        authorization = authorization or (f"Bearer {key}" if key else "")
+        headers = {"Authorization": authorization} if authorization else {}
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", body, headers)
         try:
             with urllib.request.urlopen(request, timeout=30) as answer:
                 return answer.status, json.loads(answer.read() or b"{}")
@@ -257,7 +260,7 @@ def load(gateway: Gateway, key: Callable[[], str], clients: int = 4) -> Iterator
     def ask() -> None:
         while not ended.is_set():
             try:
-                answers.append(gateway.ask(Authorization=f"Bearer {key()}"))
+                answers.append(gateway.ask(key=key()))
             except OSError as error:
                 answers.append((0, repr(error)))
 
