@@ -86,6 +86,11 @@ class Target:
     peers: Mapping[str, HostSettings] = field(default_factory=dict)
     gateway: bool = False  #: whether this host is one (the group ``gateway``)
 
+    @property
+    def only_gateway(self) -> bool:
+        """Whether it is a gateway and nothing else: no driver, no containers, no image."""
+        return self.gateway and not self.settings.instances
+
     @cached_property
     def assignment(self) -> Assignment:
         """Which GPUs each instance gets."""

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from fleet.facts import Gpu
+from fleet.gateway.balancer import key_id
 from fleet.resource import Pending, Problem, Resource
 from fleet.resources import Current, File, Release, Removed, Serving
 from fleet.resources.release import CACHES, INSTANCES, RELEASE, unit_name
@@ -122,8 +123,8 @@ def release_of(target: Target, instance: Instance) -> Release | None:
         "instance": instance.name, "release": RELEASE, "image": target.settings.image.ref,
         "digest": target.image_digest, "vllm": target.settings.image.vllm, "model": instance.model,
         "revision": instance.revision, "content_id": manifest.content_id, "served_name": instance.served_name,
-        "listen": instance.listen, "port": instance.port, "gpus": [gpu.uuid for gpu in gpus], "args": arguments,
-        "chosen": judged.chosen,
+        "listen": instance.listen, "port": instance.port, "key": key_id(instance.api_key),
+        "gpus": [gpu.uuid for gpu in gpus], "args": arguments, "chosen": judged.chosen,
     }  # fmt: skip
     files = {
         unit_name(instance.name): render(TEMPLATES / "vllm_service" / "unit.j2", values),

@@ -183,7 +183,8 @@ def open_session(
     if look_up:
         from fleet.lookups import resolve
 
-        lookups = resolve(settings, lock_directory(options), ca=lookups.ca, say=report.note)
+        serving = {name: told for name, told in settings.items() if told.instances or name not in gateways}
+        lookups = resolve(serving, lock_directory(options), ca=lookups.ca, say=report.note)
     lookups = replace(lookups, peers=peers, gateways=tuple(gateways))
     inputs = inputs_of(
         {"inventory": sources(options.inventory), "roles": [ROOT / "roles"], "templates": [ROOT / "templates"]}

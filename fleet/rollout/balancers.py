@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, TypeVar
 
 from fleet.errors import FleetError, HostError
@@ -33,7 +33,7 @@ class Balancers:
             HostError: one of them can't be told. It would go on sending, so nothing may be stopped.
         """
         for gateway in self._gateways:
-            self._patiently(gateway, lambda g: g.drain(servers, seconds=round(seconds), who=who))
+            self._patiently(gateway, lambda g: g.drain(_known(g, servers), seconds=round(seconds), who=who))
 
     def ready(self, servers: Mapping[str, str]) -> None:
         """Every gateway sends them requests again; server → the id of the key that it has now.
@@ -44,7 +44,7 @@ class Balancers:
         failed: list[FleetError] = []
         for gateway in self._gateways:
             try:
-                self._patiently(gateway, lambda g: g.ready(servers))
+                self._patiently(gateway, lambda g: g.ready({name: servers[name] for name in _known(g, servers)}))
             except FleetError as error:
                 failed.append(error)
         if failed:
@@ -89,6 +89,12 @@ class Balancers:
                 if time.monotonic() > until:
                     raise
                 time.sleep(1)
+
+
+def _known(gateway: Balancer, servers: Iterable[str]) -> list[str]:
+    """Those of the servers that this gateway stands before."""
+    states = gateway.states()
+    return [server for server in servers if server in states]
 
 
 class Lease:
