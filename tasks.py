@@ -19,7 +19,7 @@ from fleet.errors import FleetError
 from fleet.provision import HostResult, Provision
 from fleet.provision import provision as provision_hosts
 from fleet.status import read_status
-from fleet.survey import Survey, gather
+from fleet.survey import Survey, gather, wrong_input
 from roles import ROLES
 
 
@@ -53,7 +53,7 @@ def plan(
     """
     options = _options(hosts, inventory or [], limit, json, forks, timeout)
     with open_session(options, ROLES, doing="plan", allow_docker_restart=allow_docker_restart) as session:
-        surveys = session.survey_all()
+        surveys = session.survey_all(refuse=False)  # it is the plan's to show them
         whole = _whole_plan(session, surveys)
         if out:
             plans.write(whole, Path(out))
@@ -63,6 +63,10 @@ def plan(
             views.show_plan(surveys)
             if out:
                 report.note(f"written to {out}; apply exactly this: ./inv provision --plan {out}")
+    if wrong := wrong_input(surveys):
+        if json:  # people have read it in the plan
+            report.error(str(wrong))
+        raise Exit(code=wrong.exit_code)
     if any(isinstance(seen, FleetError) or seen.plan.blocked for seen in surveys.values()):
         raise Exit(code=1)
     if detailed_exitcode and not whole.empty:
@@ -145,7 +149,7 @@ def rollout(
 
     Example: ./inv rollout --hosts gpu-cluster
     """
-    from fleet.rollout import rollout as rollout_hosts
+    from fleet.rollout.plain import rollout as rollout_hosts
     from fleet.verify import verifier
 
     options = _options(hosts, inventory or [], limit, json, forks, timeout)

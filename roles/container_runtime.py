@@ -144,6 +144,8 @@ def _daemon(target: Target) -> Resource:
     if not version:
         return Pending(f"json:{DAEMON_JSON}", "Docker's version")
     values: dict[str, object] = {"log-driver": "json-file", "log-opts": {"max-size": "50m", "max-file": "3"}}
+    if not target.facts.swarm:  # Docker refuses the two together
+        values["live-restore"] = True  # what serves outlives a crash or an upgrade of the daemon
     if "data_root" in told.model_fields_set:
         values["data-root"] = told.data_root
     if mirrors := _hub_mirrors(target):

@@ -2,7 +2,7 @@
 
 ::
 
-    /etc/fleet/instances/NAME/releases/ID/   fleet-NAME.service, env (0600), before-start, health, release.json
+    /etc/fleet/instances/NAME/releases/ID/   fleet-NAME.service, env (0600), before-start, stay, health, release.json
     /etc/fleet/instances/NAME/current        → releases/ID, the one that its unit is
     /etc/fleet/instances/NAME/good           → releases/ID, the last one that was seen healthy
 """
@@ -28,7 +28,7 @@ CACHES: Final = "/var/lib/fleet/cache"
 RELEASE: Final = "@RELEASE@"
 #: Releases kept for going back, beside the current and the good one.
 KEPT: Final = 5
-_MODES: Final = {"env": 0o600, "before-start": 0o755, "health": 0o755}
+_MODES: Final = {"env": 0o600, "before-start": 0o755, "health": 0o755, "stay": 0o755}
 #: After systemd has read its units again, each container of ours must still see its GPUs (NVIDIA/nvidia-docker#1730).
 _STILL_GPUS: Final = """for c in $(timeout 20 docker ps -q --filter label=fleet.instance 2>/dev/null); do
   timeout 30 docker exec "$c" sh -c 'command -v nvidia-smi >/dev/null || exit 0; nvidia-smi -L >/dev/null 2>&1' || {
@@ -42,13 +42,15 @@ class Release:
     """One release of an instance, staged beside the others; nothing that runs is touched.
 
     ``files`` is name → text, with :data:`RELEASE` where its own id stands; ``env`` is the environment in Docker's form,
-    for root only. The id is a hash of all of it: equal releases are one, and any difference makes another.
+    for root only. The id is a hash of all of it: equal releases are one, and any difference makes another. ``notes``
+    are said where the release is planned (why it is so), and are no part of it.
     """
 
     instance: str
     files: Mapping[str, str]
     env: Secret
     root: str = INSTANCES
+    notes: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
@@ -100,7 +102,9 @@ fi"""
         lines = unified(unit, self.content(self.unit), self.unit)
         if old and seen.get("env") != self._sha256("env"):
             lines += "\n(the environment changes; it isn't shown)"
-        return Change(self.id, "create", f"release {self.release}{f', after {old}' if old else ''}", lines.strip())
+        said = "".join(f"# {note}\n" for note in self.notes)
+        why = f"release {self.release}{f', after {old}' if old else ''}"
+        return Change(self.id, "create", why, said + lines.strip())
 
     def apply(self, seen: Observation) -> Sequence[Step]:
         """Write all files beside, let systemd judge the unit, move them into place; forget old releases."""

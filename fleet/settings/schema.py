@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from fleet.settings.base import Model, Name, Port, SecretText
 from fleet.settings.gateway import Gateway
+from fleet.settings.rollout import Rollout
 
 
 def image_versions(ref: str) -> dict[str, str | None]:
@@ -222,7 +223,7 @@ class HostSettings(Model):
     gateway: Gateway = Gateway()
     monitoring: Mapping[str, Any] = Field(default_factory=dict)
     site: str = ""
-    rollout: Mapping[str, Any] = Field(default_factory=dict)
+    rollout: Rollout = Rollout()
     hooks: Mapping[str, Any] = Field(default_factory=dict)
 
 
