@@ -12,14 +12,14 @@ from invoke.exceptions import Exit
 
 from fleet import plan as plans
 from fleet import report, views
-from fleet.cli import check, demo, history, inventory, lab, lock, secret, size, trust, verify
+from fleet.cli import check, demo, gateway, history, inventory, lab, lock, secret, size, trust, verify
 from fleet.cli.program import CHANGING, CONNECTING, confirm, end_badly_if, verb
 from fleet.cli.session import Options, Session, open_session
 from fleet.errors import FleetError
 from fleet.provision import HostResult, Provision
 from fleet.provision import provision as provision_hosts
 from fleet.status import read_status
-from fleet.survey import Survey, gather
+from fleet.survey import Survey, gather, wrong_input
 from roles import ROLES
 
 
@@ -53,7 +53,7 @@ def plan(
     """
     options = _options(hosts, inventory or [], limit, json, forks, timeout)
     with open_session(options, ROLES, doing="plan", allow_docker_restart=allow_docker_restart) as session:
-        surveys = session.survey_all()
+        surveys = session.survey_all(refuse=False)  # it is the plan's to show them
         whole = _whole_plan(session, surveys)
         if out:
             plans.write(whole, Path(out))
@@ -63,6 +63,10 @@ def plan(
             views.show_plan(surveys)
             if out:
                 report.note(f"written to {out}; apply exactly this: ./inv provision --plan {out}")
+    if wrong := wrong_input(surveys):
+        if json:  # people have read it in the plan
+            report.error(str(wrong))
+        raise Exit(code=wrong.exit_code)
     if any(isinstance(seen, FleetError) or seen.plan.blocked for seen in surveys.values()):
         raise Exit(code=1)
     if detailed_exitcode and not whole.empty:
@@ -243,5 +247,5 @@ namespace = Collection(plan, provision, rollout, facts, status, uninstall)
 for alone in (check, demo, history, size, trust, verify):  # verbs that stand by themselves
     for name, one in alone.collection.tasks.items():
         namespace.add_task(one, name=name)
-for several in (inventory, lab, lock, secret):  # verbs with sub-verbs: lab.up, lock.release, …
+for several in (gateway, inventory, lab, lock, secret):  # verbs with sub-verbs: lab.up, lock.release, …
     namespace.add_collection(several.collection)

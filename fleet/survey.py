@@ -9,7 +9,7 @@ from typing import Protocol
 
 from fleet import facts as facts_module
 from fleet.apply import look
-from fleet.errors import CommandFailed, FleetError
+from fleet.errors import CommandFailed, Findings, FleetError, InputError, SettingsError
 from fleet.facts import Facts
 from fleet.plan import HostPlan, plan_host
 from fleet.resource import Problem, Resource
@@ -52,6 +52,18 @@ class Survey:
     target: Target
     resources: tuple[Resource, ...]
     plan: HostPlan
+
+
+def wrong_input(surveys: Mapping[str, Survey | FleetError]) -> InputError | None:
+    """What is asked of hosts and can't be, as their facts told: wrong input for the whole run."""
+    found = [
+        SettingsError(problem.words, where=name, hint=problem.hint)
+        for name, seen in surveys.items()
+        if isinstance(seen, Survey)
+        for problem in seen.plan.problems
+        if problem.level == "error" and problem.kind == "input"
+    ]
+    return None if not found else found[0] if len(found) == 1 else Findings(found)
 
 
 def gather(transport: Transport) -> Facts:

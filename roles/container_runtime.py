@@ -40,7 +40,7 @@ OLDEST: Final = 20
 
 def resources(target: Target) -> Iterator[Resource]:
     """The toolkit first: Docker looks for its hook only when it starts."""
-    if not target.facts.family:
+    if not target.facts.family or target.only_gateway:
         return
     yield from _authorities(target)
     yield from _toolkit(target)
@@ -57,8 +57,8 @@ def problems(target: Target) -> Iterator[Problem]:
     facts, told = target.facts, target.settings.runtime
     there = dict(facts.runtime_packages)
     engines = [name for name in ("docker-ce", "docker.io", "moby-engine", "moby") if name in there]
-    if not facts.family:
-        return  # host_baseline says so
+    if not facts.family or target.only_gateway:
+        return  # of the first host_baseline says so
     if "podman-docker" in there:
         yield Problem("`docker` is podman here (package podman-docker)", "remove podman-docker, or leave this host out")
     if len(engines) > 1:

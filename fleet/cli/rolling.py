@@ -10,7 +10,7 @@ from typing import Any
 from fleet import hooks, releases, report
 from fleet.cli.session import Session
 from fleet.errors import CommandFailed, FleetError, UsageError
-from fleet.gateway.known import balancers_of
+from fleet.gateway.balancers import balancers
 from fleet.provision import HostResult, Provision, provision
 from fleet.rollout import marker
 from fleet.rollout.balancers import Balancers
@@ -39,7 +39,8 @@ class Rolling:
     balancers: Balancers = field(init=False)
 
     def __post_init__(self) -> None:
-        self.balancers = Balancers(balancers_of(self.session.gateways, self.session.crew.transport))
+        session = self.session
+        self.balancers = Balancers(balancers(session.gateways, session.settings, session.crew.transport))
         if not self.balancers:
             report.warn("no gateway and no executables of yours: nothing is drained, requests under way are cut off")
 

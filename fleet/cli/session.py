@@ -20,7 +20,7 @@ from fleet.lock import Owner
 from fleet.plan import inputs_of
 from fleet.progress import Progress
 from fleet.settings import HostSettings, all_settings
-from fleet.survey import Lookups, Role, Survey, survey
+from fleet.survey import Lookups, Role, Survey, survey, wrong_input
 from fleet.target import ROOT
 from fleet.transport import Transport
 from fleet.transport.logged import LoggedTransport
@@ -123,8 +123,12 @@ class Session:
             allow_docker_restart=self.allow_docker_restart,
         )
 
-    def survey_all(self) -> dict[str, Survey | FleetError]:
-        """Look at all hosts."""
+    def survey_all(self, *, refuse: bool = True) -> dict[str, Survey | FleetError]:
+        """Look at all hosts.
+
+        Raises:
+            InputError: with ``refuse``, where something is asked of a host that can't be; nothing was changed anywhere.
+        """
 
         def look(name: str, transport: Transport) -> Survey:
             self.progress.doing(name, "looking")
@@ -133,7 +137,10 @@ class Session:
             finally:
                 self.progress.finished(name)
 
-        return self.crew.each(self.names, look)
+        surveys = self.crew.each(self.names, look)
+        if refuse and (wrong := wrong_input(surveys)):
+            raise wrong
+        return surveys
 
     def __enter__(self) -> Session:
         self.progress.__enter__()
@@ -176,7 +183,8 @@ def open_session(
     if look_up:
         from fleet.lookups import resolve
 
-        lookups = resolve(settings, lock_directory(options), ca=lookups.ca, say=report.note)
+        serving = {name: told for name, told in settings.items() if told.instances or name not in gateways}
+        lookups = resolve(serving, lock_directory(options), ca=lookups.ca, say=report.note)
     lookups = replace(lookups, peers=peers, gateways=tuple(gateways))
     inputs = inputs_of(
         {"inventory": sources(options.inventory), "roles": [ROOT / "roles"], "templates": [ROOT / "templates"]}

@@ -23,7 +23,8 @@ from fleet.target import ROOT
 Say = Callable[[str], None]
 SERVES: Final = ("real", "stand-in")
 VARIABLES: Final = ROOT / "inventory" / "group_vars" / "lab.json"
-LOCKS: Final = ROOT / "inventory" / "lab.lock"
+#: What the lab's tiny models are must never stand in a real fleet's lock files.
+LOCKS: Final = (ROOT / INVENTORY).with_suffix(".lock")
 _OWNER: Final = "owner"
 _FILL: Final = "/var/tmp/fleet-lab-fill"
 

@@ -42,13 +42,15 @@ class Release:
     """One release of an instance, staged beside the others; nothing that runs is touched.
 
     ``files`` is name → text, with :data:`RELEASE` where its own id stands; ``env`` is the environment in Docker's form,
-    for root only. The id is a hash of all of it: equal releases are one, and any difference makes another.
+    for root only. The id is a hash of all of it: equal releases are one, and any difference makes another. ``notes``
+    are said where the release is planned (why it is so), and are no part of it.
     """
 
     instance: str
     files: Mapping[str, str]
     env: Secret
     root: str = INSTANCES
+    notes: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
@@ -100,7 +102,9 @@ fi"""
         lines = unified(unit, self.content(self.unit), self.unit)
         if old and seen.get("env") != self._sha256("env"):
             lines += "\n(the environment changes; it isn't shown)"
-        return Change(self.id, "create", f"release {self.release}{f', after {old}' if old else ''}", lines.strip())
+        said = "".join(f"# {note}\n" for note in self.notes)
+        why = f"release {self.release}{f', after {old}' if old else ''}"
+        return Change(self.id, "create", why, said + lines.strip())
 
     def apply(self, seen: Observation) -> Sequence[Step]:
         """Write all files beside, let systemd judge the unit, move them into place; forget old releases."""

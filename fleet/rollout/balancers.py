@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, TypeVar
 
 from fleet.errors import FleetError, HostError
@@ -33,7 +33,7 @@ class Balancers:
             HostError: one of them can't be told. It would go on sending, so nothing may be stopped.
         """
         for gateway in self._gateways:
-            self._patiently(gateway, lambda g: g.drain(servers, seconds=round(seconds), who=who))
+            self._patiently(gateway, lambda g: g.drain(_known(g, servers), seconds=round(seconds), who=who))
 
     def ready(self, servers: Mapping[str, str]) -> None:
         """Every gateway sends them requests again; server → the id of the key that it has now.
@@ -44,7 +44,7 @@ class Balancers:
         failed: list[FleetError] = []
         for gateway in self._gateways:
             try:
-                self._patiently(gateway, lambda g: g.ready(servers))
+                self._patiently(gateway, lambda g: g.ready({name: servers[name] for name in _known(g, servers)}))
             except FleetError as error:
                 failed.append(error)
         if failed:
@@ -91,11 +91,17 @@ class Balancers:
                 time.sleep(1)
 
 
+def _known(gateway: Balancer, servers: Iterable[str]) -> list[str]:
+    """Those of the servers that this gateway stands before."""
+    states = gateway.states()
+    return [server for server in servers if server in states]
+
+
 class Lease:
     """Keeps a drain from expiring for as long as somebody is at work: renewed from a thread, inside ``with``."""
 
     def __init__(self, balancers: Balancers, servers: Sequence[str], *, seconds: float, who: str) -> None:
-        self._renew = lambda: balancers.drain(servers, seconds=seconds, who=who)
+        self._balancers, self._servers, self._seconds, self._who = balancers, servers, seconds, who
         self._every = max(1.0, seconds / 4)
         self._done = threading.Event()
         self._thread: threading.Thread | None = None
@@ -116,6 +122,6 @@ class Lease:
     def _run(self) -> None:
         while not self._done.wait(self._every):
             try:
-                self._renew()
+                self._balancers.drain(self._servers, seconds=self._seconds, who=self._who)
             except FleetError:
                 continue  # the gateway's own expiry is what counts then; the next step will say that it can't be told

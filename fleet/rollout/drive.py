@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from fleet import durations, releases
@@ -20,25 +20,29 @@ from fleet.progress import Progress
 from fleet.provision import HostResult
 from fleet.rollout import gates, marker
 from fleet.rollout.balancers import Balancers, Lease
-from fleet.rollout.gates import Live, Measured
 from fleet.rollout.journal import Journal
+from fleet.rollout.judge import Limits, Measured, fair
+from fleet.rollout.live import Live, live, same_model
+from fleet.rollout.measure import in_flight, measure
 from fleet.rollout.switching import Switch, bring_back, current
+from fleet.rollout.trouble import Cause, trouble
 from fleet.rollout.turn import At, after
 from fleet.settings.rollout import Rollout
 from fleet.transport import Transport
 
 #: Seconds that a host which is gone may take to come back before its step has failed.
 BACK_AGAIN: Final = 180.0
-#: The gates that an old release must pass again before it is given requests.
-OLD_MUST: Final = ("unit", "container", "port", "health", "models", "text")
+#: The last gate that an old release must pass again before it is given requests.
+OLD_MUST: Final = "text"
 
 
 class GateFailed(NotHealthy):
-    """A gate that said no: which, why, and the log lines that matter."""
+    """A gate that said no: which, why, the log lines that matter, and what may be behind them."""
 
-    def __init__(self, gate: str, message: str, *, where: str, lines: tuple[str, ...] = ()) -> None:
-        super().__init__(message, where=where, stderr="\n".join(lines))
-        self.gate = gate
+    def __init__(self, verdict: gates.Verdict, message: str, *, where: str) -> None:
+        hint = "; ".join(f"{cause.cause}: {cause.todo}" for cause in verdict.causes[:2])
+        super().__init__(message, where=where, stderr="\n".join(verdict.lines), hint=hint)
+        self.gate = verdict.gate
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,7 @@ class Turn:
     result: HostResult = field(default_factory=HostResult)
     at: At = At.DRAIN
     names: tuple[str, ...] = ()
+    began: float = 0.0  #: the host's clock when the switch began: what its log says before isn't the new release's
 
     def take(self) -> At:
         """All steps to an end; what failed on the way is in ``result``.
@@ -172,26 +177,29 @@ class Turn:
             return
         for instance in self.before:
             try:
-                live = gates.live(self.transport, instance)
-                found = gates.measure(self.transport, live, timeout=300)
+                old = live(self.transport, instance)
+                found = measure(self.transport, old, timeout=300)
             except HostError as error:
                 self.work.progress.say(self.name, f"instance {instance} can't be measured: {error.message}")
                 continue
-            self.measured[instance] = {"model": live.model, "quantization": live.quantization, **found.as_json()}
+            self.measured[instance] = {"live": asdict(old), "measured": found.as_json()}
         self._write_down()
 
     def switch(self) -> None:
         """Renew the drain, see that nothing came in between, and change what is to be changed."""
         self.drain()
         self.idle()
+        self.began = self.began or float(self.transport.run("date +%s").stdout.strip() or 0)
         attempt = HostResult()
         self.work.switch.switch(self.name, self.transport, self.lock, attempt, self._say)
         if attempt.bad:
             if not transport_alive(self.transport):
                 raise Unreachable("the connection broke while it was being switched", where=self.name)
             failure = attempt.failures[0] if attempt.failures else Failure("switch", "", "", "", "it failed")
-            lines = self._trouble() or failure.stderr.splitlines()
-            raise GateFailed(failure.resource, failure.message, where=self.name, lines=tuple(lines[-12:]))
+            lines, causes = self._trouble()
+            lines = lines or tuple(failure.stderr.splitlines())
+            said = gates.Verdict(failure.resource, False, failure.message, 0.0, lines[-12:], causes)
+            raise GateFailed(said, failure.message, where=self.name)
         self.result.changed += attempt.changed
         self.result.ok = attempt.ok
         self.result.waits = attempt.waits
@@ -207,10 +215,7 @@ class Turn:
         for release in self._known():
             if not release.current:
                 continue
-            live = gates.live(self.transport, release.instance)
-            told = self.measured.get(release.instance)
-            same = bool(told) and (told["model"], told["quantization"]) == (live.model, live.quantization)
-            self._pass(live, Measured.from_json(told) if told else None, same_model=same)
+            self._pass(live(self.transport, release.instance), self.measured.get(release.instance))
         self._seen_by_gateways()
 
     def admit(self) -> None:
@@ -229,28 +234,34 @@ class Turn:
     def check(self) -> None:
         """The old releases answer again."""
         for instance in self.before:
-            live = gates.live(self.transport, instance)
-            self._pass(live, None, same_model=False, only=OLD_MUST)
+            self._pass(live(self.transport, instance), None, until=OLD_MUST)
         self._seen_by_gateways()
 
-    def _pass(self, live: Live, before: Measured | None, *, same_model: bool, only: tuple[str, ...] = ()) -> None:
-        for verdict in gates.gates(self.transport, live, before, same_model, self.limits, self._say, only=only):
+    def _pass(self, new: Live, told: Mapping[str, Any] | None, *, until: str = "") -> None:
+        old = _live_of(told["live"]) if told else new
+        before = fair(Measured.from_json(told["measured"]), old, new) if told else None
+        limits = Limits(
+            self.limits.max_regression, self.limits.min_healthy, self.limits.same_answers,
+            self.limits.start_deadline or Limits.start_seconds,
+        )  # fmt: skip
+        same = bool(told) and same_model(old, new)
+        for verdict in gates.gates(self.transport, new, before, same, limits, self._say):
             self.work.journal.write(
-                "gate", host=self.name, instance=live.instance, release=live.release, gate=verdict.gate,
+                "gate", host=self.name, instance=new.instance, release=new.release, gate=verdict.gate,
                 passed=verdict.passed, words=verdict.words, seconds=round(verdict.seconds, 2),
             )  # fmt: skip
             if not verdict.passed:
-                lines = verdict.lines or tuple(self._trouble())
-                raise GateFailed(
-                    verdict.gate, f"instance {live.instance}: {verdict.words}", where=self.name, lines=lines
-                )
-            self.work.progress.say(self.name, f"{live.instance}: {verdict.gate}: {verdict.words}")
+                raise GateFailed(verdict, f"instance {new.instance}: {verdict.words}", where=self.name)
+            self.work.progress.say(self.name, f"{new.instance}: {verdict.gate}: {verdict.words}")
+            if verdict.gate == until:
+                return
 
     def _seen_by_gateways(self, seconds: float = 30) -> None:
         until = time.monotonic() + seconds
         while self.work.balancers and (unseen := self.work.balancers.unseen(self._servers())):
             if time.monotonic() > until:
-                raise GateFailed("gateway", f"it isn't seen healthy by {', '.join(unseen)}", where=self.name)
+                words = f"it isn't seen healthy by {', '.join(unseen)}"
+                raise GateFailed(gates.Verdict("gateway", False, words, seconds), words, where=self.name)
             time.sleep(0.5)
 
     def _under_way(self) -> int:
@@ -259,7 +270,7 @@ class Turn:
         for release in self._known():
             if release.current:
                 try:
-                    count += gates.in_flight(self.transport, gates.live(self.transport, release.instance))
+                    count += in_flight(self.transport, live(self.transport, release.instance))
                 except Unreachable:
                     raise
                 except HostError:
@@ -278,15 +289,20 @@ class Turn:
             owner=self.work.owner, run=self.work.run, why=self.work.why, verb=verb,
         )  # fmt: skip
 
-    def _trouble(self) -> list[str]:
-        """The lines of the instances' journals that matter; none where the host can't be asked."""
+    def _trouble(self) -> tuple[tuple[str, ...], tuple[Cause, ...]]:
+        """The lines of the instances' journals that matter, and their causes; none where the host can't be asked."""
         try:
-            return [line for r in self._known() if r.current for line in gates.trouble(self.transport, r.instance)]
+            found = [trouble(self.transport, r.instance, self.began) for r in self._known() if r.current]
         except FleetError:
-            return []
+            return (), ()
+        return tuple(line for t in found for line in t.lines), tuple(cause for t in found for cause in t.causes)
 
     def _say(self, text: str) -> None:
         self.work.progress.detail(self.name, text)
+
+
+def _live_of(told: Mapping[str, Any]) -> Live:
+    return Live(**{**told, "gpus": tuple(told.get("gpus", ()))})
 
 
 _STEPS: Final[Mapping[At, Callable[[Turn], None]]] = {

@@ -11,7 +11,7 @@ from fleet.apply import take
 from fleet.errors import FleetError, HostError
 from fleet.lock import HostLock
 from fleet.provision import HostResult, Provision
-from fleet.resources.release import unit_name
+from fleet.resources.release import INSTANCES, unit_name
 from fleet.shell import quote
 from fleet.transport import Transport
 
@@ -86,7 +86,7 @@ def serves(transport: Transport, instance: str, release: str) -> bool:
     unit = unit_name(instance)
     name, shown = unit.removesuffix(".service"), '{{.State.Running}} {{index .Config.Labels "fleet.release"}}'
     reply = transport.run(
-        f"""cd {releases.INSTANCES}/{instance} 2>/dev/null || exit 1
+        f"""cd {INSTANCES}/{instance} 2>/dev/null || exit 1
 [ "$(readlink current)" = releases/{release} ] && [ "$(readlink good)" = releases/{release} ] || exit 1
 [ "$(timeout 20 docker inspect --format {quote(shown)} {name} 2>/dev/null)" = 'true {release}' ] || exit 1
 systemctl is-active --quiet {unit}""",

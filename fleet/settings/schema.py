@@ -184,6 +184,14 @@ class Instance(Model):
                 raise ValueError(msg)
         return value
 
+    @field_validator("name")
+    @classmethod
+    def _free(cls, value: str) -> str:
+        if value in ("gateway", "gateway-sweep"):
+            msg = f"{value!r} is the name of a unit of the gateway's: give the instance another"
+            raise ValueError(msg)
+        return value
+
     @model_validator(mode="after")
     def _exposed(self) -> Instance:
         if not self.served_name:
