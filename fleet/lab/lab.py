@@ -26,6 +26,7 @@ VARIABLES: Final = ROOT / "inventory" / "group_vars" / "lab.json"
 #: What the lab's tiny models are must never stand in a real fleet's lock files.
 LOCKS: Final = (ROOT / INVENTORY).with_suffix(".lock")
 _OWNER: Final = "owner"
+_FILL: Final = "/var/tmp/fleet-lab-fill"
 
 
 def serves() -> str:
@@ -176,6 +177,25 @@ def kill(which: LabHost) -> None:
     """A power cut: the host is gone at once, and comes back as after one."""
     pid = _leader(which)
     os.kill(pid, signal.SIGKILL)
+
+
+def fill_disk(which: LabHost) -> None:
+    """Leave not a byte free on the host's disk: for itself, for Docker, for all.
+
+    Raises:
+        LabError: the host has no disk of its own (the shape ``three``), or is down.
+    """
+    if not which.disk:
+        raise LabError(f"{which.name} shares this machine's disk", where="lab", hint="FLEET_LAB_SHAPE=twelve")
+    run(
+        which,
+        f"fallocate -l $(df --output=avail -B1 / | tail -1) {_FILL}.1 || :; dd if=/dev/zero of={_FILL}.2 bs=4k || :",
+    )
+
+
+def free_disk(which: LabHost) -> None:
+    """Undo it."""
+    run(which, f"rm -f {_FILL}.1 {_FILL}.2")
 
 
 def _leader(host: LabHost) -> int:

@@ -24,6 +24,7 @@ PROGRAMS: Final = {
     "apt-ftparchive": "apt-utils",
     "gpg": "gnupg",
     "ip": "iproute2",
+    "mkfs.ext4": "e2fsprogs",
     "ssh-keygen": "openssh-client",
     "openssl": "openssl",
 }

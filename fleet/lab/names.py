@@ -28,7 +28,8 @@ IMAGE: Final = "egs/vllm"
 class LabHost:
     """One host: its Debian release, its GPUs (catalog kind and count; none on a gateway), and who logs in there.
 
-    ``ready`` names packages that its disk holds from the start, beyond what a bare host has.
+    ``ready`` names packages that its disk holds from the start, beyond what a bare host has. ``disk`` is its size in
+    GiB; 0 is a directory of this machine's own disk, which can't be filled without filling that.
     """
 
     name: str
@@ -38,6 +39,7 @@ class LabHost:
     count: int
     user: str
     ready: tuple[str, ...] = ()
+    disk: int = 0
 
     @property
     def namespace(self) -> str:
@@ -71,11 +73,11 @@ _CLASSES: Final = (
 )  # fmt: skip
 _TWELVE: Final = (
     *(
-        LabHost(f"w{n:02}", f"{NETWORK}.{20 + n}", "trixie", *_CLASSES[(n - 1) // 3], "root", _DOCKER)
+        LabHost(f"w{n:02}", f"{NETWORK}.{20 + n}", "trixie", *_CLASSES[(n - 1) // 3], "root", _DOCKER, 12)
         for n in range(1, 13)
     ),
-    LabHost("g1", f"{NETWORK}.10", "bookworm", "", 0, "root", _BALANCER),
-    LabHost("g2", f"{NETWORK}.14", "trixie", "", 0, "root", _BALANCER),
+    LabHost("g1", f"{NETWORK}.10", "bookworm", "", 0, "root", _BALANCER, 2),
+    LabHost("g2", f"{NETWORK}.14", "trixie", "", 0, "root", _BALANCER, 2),
 )
 SHAPES: Final = {"three": _THREE, "twelve": _TWELVE}
 #: The shape that was raised last and not ended, so that who looks at the lab needn't say it again.
