@@ -12,7 +12,7 @@ from invoke.exceptions import Exit
 
 from fleet import plan as plans
 from fleet import report, views
-from fleet.cli import check, demo, gateway, history, inventory, lab, lock, secret, size, trust, verify
+from fleet.cli import check, demo, gateway, history, inventory, lab, lock, rollout, secret, size, trust, verify
 from fleet.cli.program import CHANGING, CONNECTING, confirm, end_badly_if, verb
 from fleet.cli.session import Options, Session, open_session
 from fleet.errors import FleetError
@@ -134,35 +134,6 @@ def facts(
     end_badly_if(seen)
 
 
-@verb(common=CHANGING)
-def rollout(
-    c: Context,
-    hosts: str = "all",
-    inventory: list[str] | None = None,
-    limit: str = "",
-    json: bool = False,
-    forks: int = 50,
-    timeout: float = 10.0,
-    yes: bool = False,
-) -> None:
-    """Bring what waits to the hosts, one after another; the first that fails stops it all.
-
-    Example: ./inv rollout --hosts gpu-cluster
-    """
-    from fleet.rollout.plain import rollout as rollout_hosts
-    from fleet.verify import verifier
-
-    options = _options(hosts, inventory or [], limit, json, forks, timeout)
-    with open_session(options, ROLES, doing="rollout") as session:
-        surveys = session.survey_all()
-        if not _whole_plan(session, surveys).empty and not json:
-            views.show_plan(surveys, diffs=False)
-            confirm("Roll this out, one host after another?", yes=yes)
-        work = Provision(session.survey, session.owner, session.run_name, session.progress)
-        check_host = verifier(session.crew, session.settings, session.lookups, session.progress)
-        _finish(session, rollout_hosts(session.crew, surveys, work, check_host), json=json)
-
-
 @verb(common=CONNECTING)
 def status(
     c: Context,
@@ -243,9 +214,11 @@ def _finish(session: Session, results: dict[str, HostResult], *, json: bool) -> 
         raise Exit(code=1)
 
 
-namespace = Collection(plan, provision, rollout, facts, status, uninstall)
+namespace = Collection(plan, provision, facts, status, uninstall)
 for alone in (check, demo, history, size, trust, verify):  # verbs that stand by themselves
     for name, one in alone.collection.tasks.items():
         namespace.add_task(one, name=name)
 for several in (gateway, inventory, lab, lock, secret):  # verbs with sub-verbs: lab.up, lock.release, …
     namespace.add_collection(several.collection)
+namespace.add_collection(rollout.collection_with(ROLES))
+namespace.add_task(rollout.rollback, name="rollback")

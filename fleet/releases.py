@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from typing import Any, Final
 
+from fleet.lock import Owner
 from fleet.resource import Step
 from fleet.resources.release import INSTANCES, UNITS, switch_step
 from fleet.resources.serving import serve_steps
+from fleet.shell import PREAMBLE
+from fleet.transport import Transport
 
 #: Prints the releases of all instances, newest first: ``release+=INSTANCE ID MARKS JSON``, the JSON without line ends.
 SCRIPT: Final = f"""cd {INSTANCES} 2>/dev/null || exit 0
@@ -31,6 +35,7 @@ class Known:
     release: str
     current: bool = False
     good: bool = False
+    number: int = 0
     about: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -44,7 +49,8 @@ def read(answer: str) -> tuple[Known, ...]:
         except ValueError:
             continue
         if line.startswith("release+=") and isinstance(told, dict):
-            found.append(Known(instance, release, "current" in marks.split(","), "good" in marks.split(","), told))
+            marked = marks.split(",")
+            found.append(Known(instance, release, "current" in marked, "good" in marked, about=told))
     return tuple(found)
 
 
@@ -65,6 +71,18 @@ def still_there(instance: str, release: str) -> str:
 i=$(sed -n 's/^docker image inspect \\([^ ]*\\) .*/\\1/p' "$f"); w=$(sed -n 's/^\\[ -f \\([^ ]*\\) \\].*/\\1/p' "$f")
 timeout 20 docker image inspect "$i" >/dev/null 2>&1 || {{ echo "its image $i is gone"; exit 1; }}
 [ -f "$w" ] || {{ echo "its model's files are gone ($w)"; exit 1; }}"""
+
+
+def note_switch(
+    transport: Transport, instance: str, release: str, before: str, *, owner: Owner, run: str, why: str, verb: str
+) -> None:
+    """Write a switch into the instance's history on its host, for root alone: who, when, why, from what to what."""
+    line = {
+        "time": datetime.now(timezone.utc).isoformat(timespec="seconds"), "who": owner.who, "run": run, "verb": verb,
+        "why": why, "release": release, "from": before,
+    }  # fmt: skip
+    text = json.dumps(line, ensure_ascii=False) + "\n"
+    transport.run(f"{PREAMBLE}; cat >> {INSTANCES}/{instance}/history.jsonl", text.encode())
 
 
 def go_back(instance: str, release: str, *, root: str = INSTANCES, units: str = UNITS) -> list[Step]:

@@ -115,6 +115,7 @@ def release_of(target: Target, instance: Instance) -> Release | None:
         "uuids": "|".join(gpu.uuid for gpu in gpus),
         "url": _url(instance),
         "label": '{{index .Config.Labels "fleet.release"}}',
+        "owner": '{{index .Config.Labels "fleet.instance"}}',
         "alive": '{{.State.Running}} {{index .Config.Labels "fleet.release"}}',
         "stop_seconds": STOP_SECONDS,
     }

@@ -77,10 +77,10 @@ def rollout(
     said = _said(locals())
     _none_is_open()
     given = SessionOptions(hosts, tuple(inventory or []), limit, json, int(forks), float(timeout))
-    with open_session(given, _roles, doing="rollout", leave_out_quarantined=True) as session:
+    with open_session(given, _roles, doing="rollout") as session:
         options = _options(session, said, canaries=canaries, pause=pause, allow_downtime=allow_downtime)
-        rolling.nobody_else_is_at_it(session, session.run_name)
         surveys = session.survey_all()
+        rolling.nobody_else_is_at_it(session, session.run_name)
         roll = _rolling(session, options, session.run_name, why)
         waves = roll.waves(roll.members(surveys))
         if not json:
@@ -129,7 +129,7 @@ def rollback(
     said = _said(locals())
     _none_is_open()
     given = SessionOptions(hosts, tuple(inventory or []), limit, json, int(forks), float(timeout))
-    with open_session(given, _roles, doing="rollback", leave_out_quarantined=True) as session:
+    with open_session(given, _roles, doing="rollback") as session:
         options = _options(session, said, canaries=canaries, pause=pause, allow_downtime=allow_downtime)
         rolling.nobody_else_is_at_it(session, session.run_name)
         targets = rolling.targets(session, int(to))
@@ -214,7 +214,7 @@ def _take_up(run: str, *, abort: bool, json: bool) -> None:
         int(where.get("forks", 50)), float(where.get("timeout", 10.0)),
     )  # fmt: skip
     doing = "rollout.abort" if abort else "rollout.resume"
-    with open_session(given, _roles, doing=doing, leave_out_quarantined=not story.unsettled) as session:
+    with open_session(given, _roles, doing=doing) as session:
         _apply(session, options)
         roll = _rolling(session, options, story.run, story.begun.get("why", ""))
         targets = story.begun.get("targets")

@@ -116,7 +116,7 @@ class Session:
         """Look at one host."""
         return survey(
             transport,
-            self.settings[name],
+            self.settings.get(name) or self.gateways[name],
             self.lookups,
             self.roles,
             self.key,
@@ -129,6 +129,13 @@ class Session:
         Raises:
             InputError: with ``refuse``, where something is asked of a host that can't be; nothing was changed anywhere.
         """
+        surveys = self.survey_these(self.names)
+        if refuse and (wrong := wrong_input(surveys)):
+            raise wrong
+        return surveys
+
+    def survey_these(self, names: Sequence[str]) -> dict[str, Survey | FleetError]:
+        """Look at some hosts, gateways that weren't picked among them."""
 
         def look(name: str, transport: Transport) -> Survey:
             self.progress.doing(name, "looking")
@@ -137,10 +144,7 @@ class Session:
             finally:
                 self.progress.finished(name)
 
-        surveys = self.crew.each(self.names, look)
-        if refuse and (wrong := wrong_input(surveys)):
-            raise wrong
-        return surveys
+        return self.crew.each(names, look)
 
     def __enter__(self) -> Session:
         self.progress.__enter__()

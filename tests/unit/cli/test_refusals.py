@@ -13,7 +13,7 @@ from invoke.context import Context
 from invoke.exceptions import Exit
 
 import tasks
-from fleet.cli import session
+from fleet.cli import rollout, session
 from fleet.plan import plan_host
 from fleet.resource import Observation, Resource
 from fleet.settings import HostSettings
@@ -87,7 +87,7 @@ def inventory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[
         yield [str(file)]
 
 
-@pytest.mark.parametrize("verb", [tasks.provision, tasks.rollout], ids=["provision", "rollout"])
+@pytest.mark.parametrize("verb", [tasks.provision, rollout.rollout], ids=["provision", "rollout"])
 def test_a_run_that_would_change_hosts_ends_with_2_before_it_changes_any(
     verb: Any, hosts: dict[str, Untouched], inventory: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -21,9 +21,8 @@ def told(tmp_path: Path) -> dict[str, Any]:
     """Three programs that write down how they were called."""
     for name in ("drain", "undrain", "state"):
         program = tmp_path / name
-        program.write_text(
-            f'#!/bin/sh\n{{ echo "{name} $*"; env | grep ^FLEET_ | sort; }} >> {tmp_path}/calls\necho up drain 3\n'
-        )
+        note = f'{{ echo "{name} $*"; env | grep ^FLEET_ | sort; }} >> {tmp_path}/calls'
+        program.write_text(f"#!/bin/sh\n{note}\necho up drain 3\n")
         program.chmod(0o755)
     return {name: str(tmp_path / name) for name in ("drain", "undrain", "state")}
 

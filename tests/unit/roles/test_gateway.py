@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fleet.facts import Listener
+from fleet.facts import Disk, Listener
 from fleet.resources import Service
 from fleet.resources.gateway import GatewayConfig
 from fleet.resources.gateway_gone import GatewayGone
@@ -17,8 +17,8 @@ from tests.targets import facts, instance, target
 
 HOST = {"address": "192.0.2.11", "instances": [instance(listen="192.0.2.11", api_key="key-of-h1")]}
 DEBIAN = {
-    "os_id": "debian", "os_version": "12", "packages": "apt", "arch": "x86_64", "systemd": 252, "uid": 0,
-    "memory_kib": 2 * 1024**2,
+    "os_id": "debian", "os_version": "12", "package_manager": "apt", "arch": "x86_64", "systemd": 252, "root": True,
+    "memory_kib": 2 * 1024**2, "disks": (Disk("/", "/dev/vda1", 10**8, 10**7),),
 }  # fmt: skip
 
 
@@ -67,7 +67,7 @@ def test_what_is_in_the_way_is_said_before_anything_is_done() -> None:
     held = {"listeners": (Listener("0.0.0.0", 8080, "nginx"),)}
     assert "port 8080, which the gateway is to have, is held" in words(host(held))
     assert words(host({**held, "units": {"fleet-gateway.service": "active"}})) == ""
-    rhel = {"os_id": "rhel", "os_version": "8.10", "packages": "dnf", "os_like": ("fedora",)}
+    rhel = {"os_id": "rhel", "os_version": "8.10", "package_manager": "dnf", "os_like": ("fedora",)}
     assert "HAProxy 1.8" in words(host(rhel))
 
 

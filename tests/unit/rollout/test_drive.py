@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,12 +11,13 @@ from typing import Any
 
 import pytest
 
+from fleet import releases
 from fleet.errors import FleetError, HostError, Unreachable
 from fleet.gateway.balancer import ServerState
 from fleet.lock import Owner
 from fleet.progress import Progress
 from fleet.provision import HostResult
-from fleet.rollout import drive, journal
+from fleet.rollout import drive, gates, journal
 from fleet.rollout.balancers import Balancers
 from fleet.rollout.drive import Turn, Work
 from fleet.rollout.gates import Verdict
@@ -33,7 +35,7 @@ NEW, OLD = "bbb", "aaa"
 class World:
     """A host, its gateway and what happens to them; ``did`` is all that was done, in order."""
 
-    name = "g1"
+    name, verb = "g1", "rollout"
 
     def __init__(self) -> None:
         self.did: list[str] = []
@@ -99,17 +101,17 @@ def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> World:
     monkeypatch.setattr(drive, "live", lambda t, i: Live(**{**live.__dict__, "release": made.current}))
     monkeypatch.setattr(drive, "measure", lambda t, old, timeout: Measured({}, 0.1, 50.0))
     monkeypatch.setattr(drive, "in_flight", made.in_flight)
-    monkeypatch.setattr(drive.gates, "gates", made.all_gates)
+    monkeypatch.setattr(gates, "gates", made.all_gates)
     monkeypatch.setattr(drive, "bring_back", made.bring_back)
-    monkeypatch.setattr(drive.releases, "note_switch", lambda *a, **k: made.did.append(f"note {k['verb']}"))
-    monkeypatch.setattr(drive.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(releases, "note_switch", lambda *a, **k: made.did.append(f"note {k['verb']}"))
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
     return made
 
 
 def turn(world: World, journal_: Journal, **more: Any) -> Turn:
     transport = FakeTransport("h1", [("flock", "locked"), ("release\\+=", world.known), ("date", "7"), ("", "")])
     work = Work(
-        journal_.run, Owner("me", "now", "rollout"), "why", world, Balancers([world], patience=0),  # type: ignore[arg-type]  # the world is all of them at once
+        journal_.run, Owner("me", "now", "rollout"), "why", world, Balancers([world], patience=0),
         journal_, Progress(quiet=True), lambda name: Rollout(), threading.Event(), back_again=5,
     )  # fmt: skip
     return Turn("h1", transport, work, **more)
@@ -200,7 +202,7 @@ def test_each_step_is_on_the_disk_of_both_sides_before_it_is_taken(world: World)
             seen.append((journal.read(book.path).steps["h1"].value, marks[-1].decode()))
             switch(*args)
 
-        world.switch = look  # type: ignore[method-assign]  # the moment of the switch is looked at
+        world.switch = look  # type: ignore[method-assign,assignment]  # the moment of the switch is looked at
         made.take()
     assert seen[0][0] == "switch"
     assert '"at": "switch"' in seen[0][1]
