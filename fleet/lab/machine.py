@@ -91,7 +91,7 @@ def install_missing() -> None:
 
 
 def allow_many() -> None:
-    """Let this machine have as many inotify instances as its hosts ask for: the kernel counts all of them as one user's.
+    """Let this machine have as many inotify instances as its hosts want: to the kernel all are one user's.
 
     Out of them dockerd panics (its CDI watcher) and systemd's path units fail. Only ever raised; it goes with a reboot.
     """
