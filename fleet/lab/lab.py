@@ -57,6 +57,7 @@ def up(say: Say) -> dict[str, Any]:
             say(f"installing {', '.join(lacking)} by apt")
             machine.install_missing()
         down(lambda text: None)
+        machine.allow_many()
         machine.work().mkdir(parents=True, exist_ok=True)
         (machine.work() / _OWNER).write_text(str(ROOT))
         REMEMBERED.write_text(SHAPE + "\n")

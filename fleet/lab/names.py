@@ -76,8 +76,8 @@ _TWELVE: Final = (
         LabHost(f"w{n:02}", f"{NETWORK}.{20 + n}", "trixie", *_CLASSES[(n - 1) // 3], "root", _DOCKER, 12)
         for n in range(1, 13)
     ),
-    LabHost("g1", f"{NETWORK}.10", "bookworm", "", 0, "root", _BALANCER, 2),
-    LabHost("g2", f"{NETWORK}.14", "trixie", "", 0, "root", _BALANCER, 2),
+    LabHost("g1", f"{NETWORK}.10", "bookworm", "", 0, "root", _BALANCER, 4),
+    LabHost("g2", f"{NETWORK}.14", "trixie", "", 0, "root", _BALANCER, 4),
 )
 SHAPES: Final = {"three": _THREE, "twelve": _TWELVE}
 #: The shape that was raised last and not ended, so that who looks at the lab needn't say it again.

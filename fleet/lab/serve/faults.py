@@ -15,6 +15,7 @@ class Faults:
     pace: float = 0  #: tokens a second of one answer; 0: at once
     never_healthy: bool = False  #: it listens, /health says 503 and nothing is answered, for ever
     nonsense: str = ""  #: ``repeat`` says one token over and over, ``other`` not what this model says
+    served_name: str = ""  #: it names its model so, whatever it is told
     dies_after: float = 0  #: seconds after it began to listen
     metrics: str = "vllm:"  #: how the names of its numbers begin
 
@@ -38,6 +39,7 @@ class Faults:
             nonsense = "repeat"  # 1, yes, true
         return cls(
             fail=text("FAIL"), start_seconds=number("START_SECONDS"), pace=number("TOKENS_PER_SECOND"),
-            never_healthy=bool(text("NEVER_HEALTHY")), nonsense=nonsense, dies_after=number("DIES_AFTER"),
+            never_healthy=bool(text("NEVER_HEALTHY")), nonsense=nonsense, served_name=text("SERVED_NAME"),
+            dies_after=number("DIES_AFTER"),
             metrics=text("METRICS") or "vllm:",
         )  # fmt: skip

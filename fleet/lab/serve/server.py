@@ -32,10 +32,10 @@ class State:
         identity: bytes = b"", faults: Faults | None = None, key: str = "",
     ) -> None:  # fmt: skip
         self.model, self.limit, self.identity = model, longest, identity
-        self.names = list(told.served_model_name or [model])
         self.images = int((told.limit_mm_per_prompt or {}).get("image", 999))
         self.keys = list(told.api_key or []) + ([key] if key else [])
         self.faults = faults or Faults()
+        self.names = [self.faults.served_name] if self.faults.served_name else list(told.served_model_name or [model])
         self.started = int(time.time())
         self.numbers = Numbers(self.names[0], self.faults.metrics, int(told.max_num_seqs or SEQUENCES))
 

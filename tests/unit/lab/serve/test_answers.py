@@ -92,6 +92,13 @@ def test_one_that_never_gets_healthy_answers_nothing(raise_server: Raise) -> Non
     assert ask(url, "/metrics").status_code == 200
 
 
+def test_one_may_name_its_model_wrongly(raise_server: Raise) -> None:
+    url = raise_server(faults=Faults(served_name="other"))
+
+    assert [model["id"] for model in ask(url, "/v1/models").json()["data"]] == ["other"]
+    assert ask(url, COMPLETIONS, chat()).status_code == 404
+
+
 def test_the_pace_is_kept_whatever_a_single_token_took(raise_server: Raise) -> None:
     url = raise_server(faults=Faults(pace=100))
     started = time.monotonic()
