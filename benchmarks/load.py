@@ -107,20 +107,23 @@ class Load:
 
     def __init__(
         self, endpoints: Sequence[Endpoint], asks: list[list[load_mix.Ask]], tally: Tally, *,
-        limit: int = 0, fail_over: bool = False, patience: float = 120.0, seed: int = 0,
+        limit: int = 0, at_least: int = 0, fail_over: bool = False, patience: float = 120.0, seed: int = 0,
     ) -> None:  # fmt: skip
         self.endpoints, self.asks, self.tally = endpoints, asks, tally
-        self.limit, self.fail_over, self.patience = limit, fail_over, patience
+        self.limit, self.at_least, self.fail_over, self.patience = limit, at_least, fail_over, patience
         self._drawn = random.Random(seed)
         self._begun = 0
         self._stop = asyncio.Event()
 
     def stop(self) -> None:
-        """Begin no more."""
-        self._stop.set()
+        """Begin no more; where it is to ask at least so many, when it has."""
+        if self._begun >= self.at_least:
+            self._stop.set()
+        self.limit = self.limit or self.at_least
 
     def _more(self) -> bool:
         if self._stop.is_set() or (self.limit and self._begun >= self.limit):
+            self._stop.set()  # whoever waits needn't
             return False
         self._begun += 1
         return True
@@ -193,8 +196,10 @@ async def _run(told: argparse.Namespace, out: IO[str] | None) -> dict[str, Any]:
     tally = Tally(out, told.all)
     asks = load_mix.make(told.model, tokens=told.tokens, seed=told.seed, images=not told.no_images)
     endpoints = [Endpoint(url, told.key) for url in told.url]
-    load = Load(endpoints, asks, tally, limit=told.requests, fail_over=told.fail_over, patience=told.patience,
-                seed=told.seed)  # fmt: skip
+    load = Load(
+        endpoints, asks, tally, limit=told.requests, at_least=told.at_least, fail_over=told.fail_over,
+        patience=told.patience, seed=told.seed,
+    )  # fmt: skip
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, load.stop)
@@ -214,6 +219,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--rate", type=float, default=0.0, help="Requests that begin each second, instead of workers")
     made.add_argument("--seconds", type=float, default=0.0)
     made.add_argument("--requests", type=int, default=0)
+    made.add_argument("--at-least", type=int, default=0, help="Told to end before that, go on until there are so many")
     made.add_argument("--tokens", type=int, default=16, help="At most so many in an answer, at least half of it")
     made.add_argument("--patience", type=float, default=120.0, help="Seconds for one answer")
     made.add_argument("--fail-over", action="store_true")

@@ -62,6 +62,10 @@ def test_an_open_loop_begins_as_many_as_it_is_told(url: str) -> None:
     assert 80 <= summary["requests"] <= 101
 
 
+def test_one_that_is_told_to_end_goes_on_until_it_has_asked_as_many_as_it_must(url: str) -> None:
+    assert run(url, key="k", workers=4, seconds=0.05, at_least=150)["requests"] == 150
+
+
 def test_what_is_refused_is_a_failure_with_its_status(url: str, tmp_path: Path) -> None:
     summary = run(url, key="wrong", requests=4, workers=2, out=tmp_path / "failures")
     lines = [json.loads(line) for line in (tmp_path / "failures").read_text().splitlines()]
