@@ -3,9 +3,9 @@
     python -m benchmarks.sizing_oracle TREE [--python python3.11] [--out tests/unit/sizing/dryrun-0.32.0.jsonl] [--all]
 
 TREE is a directory of packages with vLLM for CPU (``fleet.lab.vllm_tree`` makes one; the lab's image has it in
-/opt/vllm). Each option of the version is asked about with values that it takes and that it doesn't, each rule with cases
-on five GPUs. Prints how many verdicts agree, by part, and those that don't; ``--out`` writes the answers down for the
-unit tests. Exit 1 where one differs.
+/opt/vllm). Each option of the version is asked about with values that it takes and that it doesn't, each rule with
+cases on five GPUs. Prints how many verdicts agree, by part, and those that don't; ``--out`` writes the answers down
+for the unit tests. Exit 1 where one differs.
 """
 
 from __future__ import annotations
@@ -34,7 +34,12 @@ COUNT = 8
 VL, AWQ, OLD_AWQ = "Qwen/Qwen2.5-VL-7B-Instruct", "Qwen/Qwen2.5-VL-7B-Instruct-AWQ", "Qwen/Qwen2.5-VL-72B-Instruct-AWQ"
 TEXT, GPTQ = "Qwen/Qwen3-8B", "Qwen/Qwen2.5-7B-Instruct-GPTQ-Int4"
 #: What only the worker finds out, after the config step.
-LATER = frozenset(("dtype-bf16", "q-align", "vit-mlp", "mlp", "kv-heads", "image-arch", "driver", "gpus"))
+LATER = frozenset(("dtype-bf16", "block", "q-align", "vit-mlp", "mlp", "kv-heads", "image-arch", "driver", "gpus"))
+#: Options that are looked into further than the form of their value: a file, a little language, another option.
+BEYOND = frozenset((
+    "chat-template", "config", "data-parallel-multi-port-external-lb", "enable-log-outputs", "grpc-port", "help",
+    "hf-token", "lora-modules",
+))  # fmt: skip
 #: Arguments for each model: a case of each rule that the config step of 0.32 can know of, beside one that passes.
 CASES: Mapping[str, Sequence[str]] = {
     VL: (
@@ -50,7 +55,7 @@ CASES: Mapping[str, Sequence[str]] = {
         "--limit-mm-per-prompt {\"image\":\"many\"}", "--limit-mm-per-prompt.image 2",
         "--mm-processor-kwargs {\"max_pixels\":1003520}", "--block-size 16", "--block-size 32", "--block-size 5",
         "--pipeline-parallel-size 2 --tensor-parallel-size 4", "--tensor-parallel-size 0", "--enforce-eager",
-        "--kv-cache-dtype fp8", "--kv-cache-dtype fp8_e5m2", "--enable-sleep-mode", "--cpu-offload-gb 10",
+        "--no-enable-chunked-prefill", "--kv-cache-dtype fp8", "--kv-cache-dtype fp8_e5m2", "--cpu-offload-gb 10",
         "--data-parallel-size 2 --tensor-parallel-size 4", "--pipeline-parallel-size 64",
     ),
     AWQ: ("", "--dtype half", "--dtype bfloat16", "--quantization awq", "--quantization awq --dtype half",
@@ -120,15 +125,23 @@ def ours(case: Case) -> tuple[bool, tuple[str, ...], dict[str, Any]]:
     kind, model = gpu(case.gpu), read_model(catalog.find(case.model or TEXT).config)
     said = tuple(finding.words for finding in parsed.findings)
     request = Request(model, kind, COUNT, VERSION, parsed.args, host_memory_gib=512.0, refused_words=said)
-    refused = [reason for reason in judge(request, model, parsed.args).refusals]
-    only = {"parser", "option"} if case.part == "parser" else None
-    counted = [r for r in refused if (r.rule in only if only else r.rule not in LATER and not r.rule.startswith("mem-"))]
+    refused = judge(request, model, parsed.args).refusals
+    only = {"parser", "option", "tools"} if case.part == "parser" else None
+    counted = [
+        r for r in refused if (r.rule in only if only else r.rule not in LATER and not r.rule.startswith("mem-"))
+    ]
     settings = resolve(model, kind, VERSION, Arguments(canonical(VERSION, parsed.args)), {})
     came_to = {
         "dtype": settings.dtype, "max_model_len": settings.max_model_len, "max_num_seqs": settings.max_seqs,
         "max_num_batched_tokens": settings.batched_tokens,
     }  # fmt: skip
     return not counted, tuple(f"{reason.rule}: {reason.words}" for reason in counted), came_to
+
+
+def beyond(case: Case, theirs: Mapping[str, Any]) -> bool:
+    """Whether the answer hangs on what isn't judged here: files, little languages, names inside an object."""
+    name = case.words[0].partition("=")[0].lstrip("-") if case.words else ""
+    return case.part == "parser" and (name in BEYOND or "unexpected_keyword_argument" in theirs.get("error", ""))
 
 
 def differs(case: Case, theirs: Mapping[str, Any]) -> str:
@@ -179,10 +192,11 @@ def main() -> int:
         told.out.write_text("\n".join(rows) + "\n")
     wrong = 0
     for part in ("parser", "config"):
-        mine = [(case, differs(case, said)) for case, said in answers if case.part == part]
+        here = [(case, said) for case, said in answers if case.part == part]
+        mine = [(case, differs(case, said)) for case, said in here if not beyond(case, said)]
         bad = [(case, words) for case, words in mine if words]
         wrong += len(bad)
-        print(f"{part}: {len(mine) - len(bad)} of {len(mine)} agree")
+        print(f"{part}: {len(mine) - len(bad)} of {len(mine)} agree; {len(here) - len(mine)} left out, not judged here")
         for case, words in bad:
             print(f"  {case.model or '-'} {case.gpu} {' '.join(case.words)}\n      {words}")
     return 1 if wrong else 0
