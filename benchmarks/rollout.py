@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 SHAPES = {12: "twelve", 3: "three"}
+REQUESTS = {12: 20_000, 3: 200}
 #: Columns that say nothing where all is well.
 _QUIET = ("wrong", "errors", "excused")
 
@@ -49,7 +50,10 @@ def main(words: Sequence[str]) -> int:
     for letter in told.only.split(","):
         started = time.monotonic()
         if letter == "a":
-            title, rows = "a rollout of all hosts", rollout_scenarios.whole(fleet, told.requests)
+            title, rows = (
+                "a rollout of all hosts",
+                rollout_scenarios.whole(fleet, told.requests or REQUESTS[told.hosts]),
+            )
         elif letter == "c":
             title, rows = "faults", rollout_faults.rounds(fleet, told.seeds, told.first_seed)
         else:
@@ -103,7 +107,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--only", default="a,b,c,d,e", help="Which scenarios, with commas")
     made.add_argument("--seeds", type=int, default=7, help="Rounds of faults")
     made.add_argument("--first-seed", type=int, default=0)
-    made.add_argument("--requests", type=int, default=20_000, help="At least so many in a")
+    made.add_argument("--requests", type=int, help="At least so many in a (default 20000; 200 of real vLLMs on a CPU)")
     made.add_argument("--keep", action="store_true", help="Leave the lab up")
     made.add_argument("--out", type=Path, default=Path("build/rollout"))
     return made

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from benchmarks.rollout_fleet import GATEWAYS, WORKERS, Fleet, Verb
+from benchmarks.rollout_fleet import ASKERS, GATEWAYS, WORKERS, Fleet, Verb
 from fleet.lab import hosts, lab, network
 from fleet.lab.machine import LabError
 from fleet.lab.names import LabHost
@@ -69,15 +69,16 @@ def rounds(fleet: Fleet, seeds: int, first: int = 0, hosts_each: int = 4) -> lis
 def one(fleet: Fleet, seed: int, hosts_each: int) -> Row:
     """One round."""
     drawn = random.Random(seed)
-    name = list(FAULTS)[seed % len(FAULTS)]  # each kind as often as the others
+    possible = [name for name in FAULTS if name != "disk" or all(host.disk for host in WORKERS)]
+    name = possible[seed % len(possible)]  # each kind as often as the others
     fault = FAULTS[name]
     before = {host: {seen.number} for host, seen in fleet.truth().items()}
     number = str(fleet.next_release())
-    chosen = drawn.sample(WORKERS, hosts_each)
+    chosen = drawn.sample(WORKERS, min(hosts_each, len(WORKERS) - 1))
     struck = drawn.choice(GATEWAYS if fault.on == "gateway" else chosen)
     moment, lasts = drawn.uniform(0, WITHIN), drawn.uniform(*fault.lasts)
     back = drawn.choice(["resume", "abort"])
-    with fleet.load(f"c-{seed}", workers=8) as load:
+    with fleet.load(f"c-{seed}", workers=min(8, ASKERS)) as load:
         verb = fleet.rollout("--limit", ",".join(host.name for host in chosen), "--batch", "1,2", "--no-canaries",
                              "--max-unavailable", "2", "--min-healthy", "2s")  # fmt: skip
         deadline = time.monotonic() + moment

@@ -28,7 +28,7 @@ def whole(fleet: Fleet, requests: int) -> list[Row]:
     with fleet.load("a", at_least=requests) as load:
         ran = fleet.rollout().wait(3600)
     row = {"release": number, **_state(ran), **_lost(load), **times()}
-    row["good"] = not row["failed"] and row["ratio"] is not None and row["ratio"] <= 1.15
+    row["good"] = not row["failed"] and row["slowest"] is not None and row["slowest"] <= 1.15
     return [_judged(fleet, row, {number})]
 
 
@@ -115,7 +115,8 @@ def times(path: Path | None = None) -> Row:
     """How long the newest rollout's waves took beside what their hosts' turns took, by its journal.
 
     A turn is drain + start + gates, from a host's first step to its end. ``ratio`` is the time from the first wave to
-    the end over waves × the median turn; ``slowest`` over the sum of each wave's slowest turn.
+    the end over waves × the median turn; ``slowest`` over the sum of each wave's slowest turn, which is what is judged:
+    hosts of one wave that share two cores are slower than a canary alone.
     """
     if path is None:
         known = journal.known()
