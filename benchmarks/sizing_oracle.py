@@ -171,7 +171,10 @@ def gather(tree: Path, python: str) -> Iterator[tuple[Case, dict[str, Any]]]:
                 {"model": str(Path(place, case.model.replace("/", "--"))) if case.model else "", "words": case.words}
                 for case in mine
             ]
-            yield from zip(mine, ask(tree, python, _told(gpu(label)), asked), strict=True)
+            for case, said in zip(mine, ask(tree, python, _told(gpu(label)), asked), strict=True):
+                if "error" in said:  # without the places of the machine that was asked
+                    said["error"] = said["error"].replace(str(tree), "TREE").replace(place, "MODELS")[:400]
+                yield case, said
 
 
 def _told(kind: Gpu) -> dict[str, Any]:
