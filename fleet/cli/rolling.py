@@ -114,7 +114,8 @@ class Rolling:
             mine = found is not None and found.run == self.run
             if name not in story.unsettled and not mine:
                 continue
-            last = found.at if found is not None and mine else story.steps[name]
+            # The journal was written first; only where another machine was at work does the host alone know.
+            last = story.steps[name] if name in story.unsettled or found is None else found.at
             start, back = resumed(last, abort=abort)
             turn = Turn(name, self.session.crew.transport(name), rollout.work, start=start, back=back)
             turn.before = dict(story.before.get(name, {}))

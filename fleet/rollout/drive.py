@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from fleet import durations, releases
 from fleet.apply import Failure, failure_of, transport_alive
-from fleet.errors import FleetError, HostError, NotHealthy, Unreachable
+from fleet.errors import CommandFailed, FleetError, HostError, NotHealthy, Unreachable
 from fleet.lock import HostLock, Owner
 from fleet.progress import Progress
 from fleet.provision import HostResult
@@ -32,6 +32,9 @@ from fleet.transport import Transport
 
 #: Seconds that a host which is gone may take to come back before its step has failed.
 BACK_AGAIN: Final = 180.0
+#: Seconds for which a server that can't be asked is taken to be busy.
+_DEAF: Final = 20.0
+_FORWARD: Final = (At.DRAIN, At.IDLE, At.MEASURE, At.SWITCH, At.GATES)
 #: The last gate that an old release must pass again before it is given requests.
 OLD_MUST: Final = "text"
 
@@ -76,6 +79,8 @@ class Turn:
     result: HostResult = field(default_factory=HostResult)
     at: At = At.DRAIN
     names: tuple[str, ...] = ()
+    lease: Lease | None = None
+    deaf_since: float = 0.0
     began: float = 0.0  #: the host's clock when the switch began: what its log says before isn't the new release's
 
     def take(self) -> At:
@@ -91,14 +96,13 @@ class Turn:
                 known = self._known()
                 self.before = self.before or current(known)
                 self.names = tuple(sorted({r.instance for r in known if r.current} | set(self.before)))
-                who = f"{self.work.owner.who} {self.work.run}"
-                self.lease = Lease(self.work.balancers, self._servers(), seconds=self.work.drain_seconds, who=who)
                 while not self.at.is_end:
                     ok = self._taken()
                     self.at = after(self.at, ok=ok, back=self.back)
                 self._over()
             finally:
-                self.lease.stop()
+                if self.lease:
+                    self.lease.stop()
                 self.work.progress.finished(self.name)
         return self.at
 
@@ -127,6 +131,13 @@ class Turn:
 
     def _write_down(self) -> None:
         self.work.journal.write("step", host=self.name, at=self.at.value, back=self.back, before=self.before)
+        try:
+            self._mark()
+        except CommandFailed:  # its disk is full: a reason not to go forward, and none not to give it back
+            if self.at in _FORWARD:
+                raise
+
+    def _mark(self) -> None:
         told = marker.Marker(self.work.run, self.work.owner.who, self.at, self.back, self.before, self.measured)
         marker.write(self.transport, told)
 
@@ -152,8 +163,9 @@ class Turn:
     def drain(self) -> None:
         """No gateway sends it anything new."""
         if self.work.balancers:
-            who = f"{self.work.owner.who} {self.work.run}"
-            self.work.balancers.drain(self._servers(), seconds=self.work.drain_seconds, who=who)
+            who, seconds = f"{self.work.owner.who} {self.work.run}", self.work.drain_seconds
+            self.work.balancers.drain(self._servers(), seconds=seconds, who=who)
+            self.lease = self.lease or Lease(self.work.balancers, self._servers(), seconds=seconds, who=who)
             self.lease.start()
 
     def idle(self) -> None:
@@ -183,7 +195,7 @@ class Turn:
                 self.work.progress.say(self.name, f"instance {instance} can't be measured: {error.message}")
                 continue
             self.measured[instance] = {"live": asdict(old), "measured": found.as_json()}
-        self._write_down()
+        self._mark()
 
     def switch(self) -> None:
         """Renew the drain, see that nothing came in between, and change what is to be changed."""
@@ -220,7 +232,8 @@ class Turn:
 
     def admit(self) -> None:
         """Every gateway sends it requests again, with the key that its current release has."""
-        self.lease.stop()
+        if self.lease:
+            self.lease.stop()
         keys = {f"{self.name}:{r.instance}": str(r.about.get("key", "")) for r in self._known() if r.current}
         self.work.balancers.ready(keys)
 
@@ -265,8 +278,11 @@ class Turn:
             time.sleep(0.5)
 
     def _under_way(self) -> int:
-        """Requests under way there: as the gateways count them, and as vLLM does (a server that is gone has none)."""
-        count = self.work.balancers.sessions(self._servers())
+        """Requests under way there: as the gateways count them, and as vLLM does.
+
+        A server that can't be asked counts as busy at first (Docker may be away for a moment), then as gone.
+        """
+        count, deaf = self.work.balancers.sessions(self._servers()), False
         for release in self._known():
             if release.current:
                 try:
@@ -274,8 +290,9 @@ class Turn:
                 except Unreachable:
                     raise
                 except HostError:
-                    continue  # it doesn't run, or it hangs: nobody gets an answer from it
-        return count
+                    deaf = True
+        self.deaf_since = (self.deaf_since or time.monotonic()) if deaf else 0.0
+        return count + int(deaf and time.monotonic() - self.deaf_since < _DEAF)
 
     def _servers(self) -> list[str]:
         return [f"{self.name}:{instance}" for instance in self.names]
