@@ -12,7 +12,7 @@ from invoke.exceptions import Exit
 
 from fleet import plan as plans
 from fleet import report, views
-from fleet.cli import check, demo, history, inventory, lab, lock, secret, size, trust, verify
+from fleet.cli import check, demo, history, inventory, lab, lock, releases, secret, size, trust, verify
 from fleet.cli.program import CHANGING, CONNECTING, confirm, end_badly_if, verb
 from fleet.cli.session import Options, Session, open_session
 from fleet.errors import FleetError
@@ -240,7 +240,7 @@ def _finish(session: Session, results: dict[str, HostResult], *, json: bool) -> 
 
 
 namespace = Collection(plan, provision, rollout, facts, status, uninstall)
-for alone in (check, demo, history, size, trust, verify):  # verbs that stand by themselves
+for alone in (check, demo, history, releases, size, trust, verify):  # verbs that stand by themselves
     for name, one in alone.collection.tasks.items():
         namespace.add_task(one, name=name)
 for several in (inventory, lab, lock, secret):  # verbs with sub-verbs: lab.up, lock.release, …
