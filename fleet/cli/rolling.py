@@ -220,12 +220,13 @@ def teller(session: Session, run: str, why: str) -> Tell:
 
 
 def _way_back(transport: Transport, number: int) -> dict[str, str]:
-    known = releases.read(transport.run(releases.SCRIPT).stdout)
+    known = releases.ask(transport)
     found = {}
     for instance in dict.fromkeys(release.instance for release in known):
-        own = [release for release in known if release.instance == instance]
-        now = next((release for release in own if release.current), None)
-        back = next((r for r in own if r.number == number), None) if number else releases.previous(own, instance)
+        now = next((release for release in known if release.instance == instance and release.current), None)
+        back = releases.previous(known, instance)
+        if number:
+            back = releases.numbered(known, instance, number, where=transport.name)
         if back is None or back is now:
             continue
         found[instance] = back.release

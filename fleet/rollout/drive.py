@@ -300,9 +300,9 @@ class Turn:
     def _known(self) -> tuple[releases.Known, ...]:
         return releases.read(self.transport.run(releases.SCRIPT).stdout)
 
-    def _note(self, verb: str, instance: str, release: str, before: str) -> None:
+    def _note(self, verb: releases.Verb, instance: str, release: str, before: str) -> None:
         releases.note_switch(
-            self.transport, instance, release, before,
+            self.transport, instance, release, before=before,
             owner=self.work.owner, run=self.work.run, why=self.work.why, verb=verb,
         )  # fmt: skip
 
