@@ -66,7 +66,8 @@ def resources(target: Target) -> Iterator[Resource]:
             continue
         yield release
         yield Current(instance.name, release.release, _behind(target, instance), _reload_harms(target))
-        yield Serving(instance.name, _patience(target.manifest(instance)))
+        patience = target.settings.rollout.start_deadline or _patience(target.manifest(instance))
+        yield Serving(instance.name, patience)
 
 
 def problems(target: Target) -> Iterator[Problem]:

@@ -9,23 +9,22 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from fleet import durations, releases
 from fleet.apply import Failure, failure_of, transport_alive
-from fleet.errors import CommandFailed, FleetError, HostError, NotHealthy, Unreachable
+from fleet.errors import CommandFailed, FleetError, HostError, Unreachable
 from fleet.lock import HostLock, Owner
 from fleet.progress import Progress
 from fleet.provision import HostResult
 from fleet.rollout import gates, marker
 from fleet.rollout.balancers import Balancers, Lease
+from fleet.rollout.examine import GateFailed, examine, remembered, what_the_logs_say
 from fleet.rollout.journal import Journal
-from fleet.rollout.judge import Limits, Measured, fair
-from fleet.rollout.live import Live, live, same_model
+from fleet.rollout.live import Live, live
 from fleet.rollout.measure import in_flight, measure
 from fleet.rollout.switching import Switch, bring_back, current
-from fleet.rollout.trouble import Cause, trouble
 from fleet.rollout.turn import At, after
 from fleet.settings.rollout import Rollout
 from fleet.transport import Transport
@@ -37,15 +36,6 @@ _DEAF: Final = 20.0
 _FORWARD: Final = (At.DRAIN, At.IDLE, At.MEASURE, At.SWITCH, At.GATES)
 #: The last gate that an old release must pass again before it is given requests.
 OLD_MUST: Final = "text"
-
-
-class GateFailed(NotHealthy):
-    """A gate that said no: which, why, the log lines that matter, and what may be behind them."""
-
-    def __init__(self, verdict: gates.Verdict, message: str, *, where: str) -> None:
-        hint = "; ".join(f"{cause.cause}: {cause.todo}" for cause in verdict.causes[:2])
-        super().__init__(message, where=where, stderr="\n".join(verdict.lines), hint=hint)
-        self.gate = verdict.gate
 
 
 @dataclass(frozen=True)
@@ -194,7 +184,7 @@ class Turn:
             except HostError as error:
                 self.work.progress.say(self.name, f"instance {instance} can't be measured: {error.message}")
                 continue
-            self.measured[instance] = {"live": asdict(old), "measured": found.as_json()}
+            self.measured[instance] = remembered(old, found)
         self._mark()
 
     def switch(self) -> None:
@@ -208,7 +198,9 @@ class Turn:
             if not transport_alive(self.transport):
                 raise Unreachable("the connection broke while it was being switched", where=self.name)
             failure = attempt.failures[0] if attempt.failures else Failure("switch", "", "", "", "it failed")
-            lines, causes = self._trouble()
+            lines, causes = what_the_logs_say(
+                self.transport, [r.instance for r in self._known() if r.current], self.began
+            )
             lines = lines or tuple(failure.stderr.splitlines())
             said = gates.Verdict(failure.resource, False, failure.message, 0.0, lines[-12:], causes)
             raise GateFailed(said, failure.message, where=self.name)
@@ -251,23 +243,15 @@ class Turn:
         self._seen_by_gateways()
 
     def _pass(self, new: Live, told: Mapping[str, Any] | None, *, until: str = "") -> None:
-        old = _live_of(told["live"]) if told else new
-        before = fair(Measured.from_json(told["measured"]), old, new) if told else None
-        limits = Limits(
-            self.limits.max_regression, self.limits.min_healthy, self.limits.same_answers,
-            self.limits.start_deadline or Limits.start_seconds,
-        )  # fmt: skip
-        same = bool(told) and same_model(old, new)
-        for verdict in gates.gates(self.transport, new, before, same, limits, self._say):
+        def heard(verdict: gates.Verdict) -> None:
             self.work.journal.write(
                 "gate", host=self.name, instance=new.instance, release=new.release, gate=verdict.gate,
                 passed=verdict.passed, words=verdict.words, seconds=round(verdict.seconds, 2),
             )  # fmt: skip
-            if not verdict.passed:
-                raise GateFailed(verdict, f"instance {new.instance}: {verdict.words}", where=self.name)
-            self.work.progress.say(self.name, f"{new.instance}: {verdict.gate}: {verdict.words}")
-            if verdict.gate == until:
-                return
+            if verdict.passed:
+                self.work.progress.say(self.name, f"{new.instance}: {verdict.gate}: {verdict.words}")
+
+        examine(self.transport, new, told, self.limits, heard, self._say, until=until)
 
     def _seen_by_gateways(self, seconds: float = 30) -> None:
         until = time.monotonic() + seconds
@@ -306,20 +290,8 @@ class Turn:
             owner=self.work.owner, run=self.work.run, why=self.work.why, verb=verb,
         )  # fmt: skip
 
-    def _trouble(self) -> tuple[tuple[str, ...], tuple[Cause, ...]]:
-        """The lines of the instances' journals that matter, and their causes; none where the host can't be asked."""
-        try:
-            found = [trouble(self.transport, r.instance, self.began) for r in self._known() if r.current]
-        except FleetError:
-            return (), ()
-        return tuple(line for t in found for line in t.lines), tuple(cause for t in found for cause in t.causes)
-
     def _say(self, text: str) -> None:
         self.work.progress.detail(self.name, text)
-
-
-def _live_of(told: Mapping[str, Any]) -> Live:
-    return Live(**{**told, "gpus": tuple(told.get("gpus", ()))})
 
 
 _STEPS: Final[Mapping[At, Callable[[Turn], None]]] = {
