@@ -139,7 +139,7 @@ def rolling_of(session: Session, options: Options, run: str, why: str) -> Rollin
 def begun_by(given: SessionOptions, options: Options, why: str, doing: str, **more: Any) -> dict[str, Any]:
     """What the journal's first line says: what a resume needs to know."""
     where = {
-        "hosts": given.hosts, "inventory": [str(path.resolve()) for path in sources(given.inventory)], "limit": given.limit, "forks": given.forks,
-        "timeout": given.timeout,
+        "hosts": given.hosts, "inventory": [str(path.resolve()) for path in sources(given.inventory)],
+        "limit": given.limit, "forks": given.forks, "timeout": given.timeout,
     }  # fmt: skip
     return {"doing": doing, "why": why, "where": where, "options": options.as_json(), **more}

@@ -25,7 +25,7 @@ from fleet.rollout.journal import Journal
 from fleet.rollout.live import Live, live
 from fleet.rollout.measure import in_flight, measure
 from fleet.rollout.switching import Switch, bring_back, current
-from fleet.rollout.turn import At, after
+from fleet.rollout.turn import DOING, ENDED, At, after
 from fleet.settings.rollout import Rollout
 from fleet.transport import Transport
 
@@ -103,7 +103,7 @@ class Turn:
             try:
                 self.lock.check()
                 self._write_down()
-                self.work.progress.doing(self.name, _WORDS[self.at])
+                self.work.progress.doing(self.name, DOING[self.at])
                 _STEPS[self.at](self)
             except FleetError as error:
                 if self.work.stopped.is_set():
@@ -142,7 +142,7 @@ class Turn:
         self.work.progress.say(self.name, f"{gate} failed: {error.message}")
 
     def _over(self) -> None:
-        words = _ENDS[self.at]
+        words = ENDED[self.at]
         if self.at.is_settled:
             marker.clear(self.transport)
         self.work.journal.write("end", host=self.name, at=self.at.value, words=words)
@@ -305,23 +305,4 @@ _STEPS: Final[Mapping[At, Callable[[Turn], None]]] = {
     At.GO_BACK: Turn.go_back,
     At.CHECK: Turn.check,
     At.READMIT: Turn.admit,
-}
-_WORDS: Final[Mapping[At, str]] = {
-    At.DRAIN: "draining",
-    At.IDLE: "waiting for its requests to end",
-    At.MEASURE: "measuring the old release",
-    At.SWITCH: "switching",
-    At.GATES: "gates",
-    At.ADMIT: "back in",
-    At.KEEP: "back in as it was",
-    At.GO_BACK: "going back to the old release",
-    At.CHECK: "checking the old release",
-    At.READMIT: "back in with the old release",
-}
-_ENDS: Final[Mapping[At, str]] = {
-    At.DONE: "serves the new release",
-    At.KEPT: "left as it was, and serves",
-    At.REVERTED: "was put back, and serves the old release",
-    At.STRANDED: "serves, but a gateway can't be told: its own timer puts the host back in; ./inv rollout.resume",
-    At.BROKEN: "serves neither release and stays drained: see the lines above, then ./inv rollout.resume",
 }
