@@ -14,13 +14,14 @@ from fleet.gateway.balancers import balancers
 from fleet.provision import HostResult, Provision, provision
 from fleet.rollout import marker
 from fleet.rollout.balancers import Balancers
-from fleet.rollout.drive import Turn, Work
+from fleet.rollout.drive import Turn
 from fleet.rollout.journal import Journal, Story
 from fleet.rollout.options import Options
 from fleet.rollout.run import Outcome, Rollout, Serving, Tell
 from fleet.rollout.switching import Switch, ToInventory, serves
 from fleet.rollout.turn import At, resumed
 from fleet.rollout.waves import Member, Wave, plan_waves
+from fleet.rollout.work import Work
 from fleet.survey import Survey
 from fleet.transport import Transport
 

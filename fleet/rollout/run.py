@@ -10,10 +10,11 @@ from typing import Any, Final
 from fleet.crew import Crew
 from fleet.errors import FleetError
 from fleet.provision import HostResult
-from fleet.rollout.drive import Turn, Work
+from fleet.rollout.drive import Turn
 from fleet.rollout.options import Options
 from fleet.rollout.turn import At
 from fleet.rollout.waves import Member, Wave
+from fleet.rollout.work import Work
 from fleet.transport import Transport
 
 #: Model → host → site of all that serve now.
