@@ -12,12 +12,13 @@ from invoke.exceptions import Exit
 
 from fleet import plan as plans
 from fleet import report, views
-from fleet.cli import check, demo, history, inventory, lab, lock, releases, secret, size, trust, verify
+from fleet.cli import check, demo, history, inventory, lab, lock, quarantine, releases, secret, size, trust, verify
 from fleet.cli.program import CHANGING, CONNECTING, confirm, end_badly_if, verb
-from fleet.cli.session import Options, Session, open_session
+from fleet.cli.session import Options, Session, lock_directory, open_session
 from fleet.errors import FleetError
 from fleet.provision import HostResult, Provision
 from fleet.provision import provision as provision_hosts
+from fleet.quarantine import active, load, utc_now
 from fleet.status import read_status
 from fleet.survey import Survey, gather
 from roles import ROLES
@@ -94,7 +95,9 @@ def provision(
     """
     options = _options(hosts, inventory or [], limit, json, forks, timeout)
     exactly = plans.load(Path(plan)) if plan else None
-    with open_session(options, ROLES, doing="provision", allow_docker_restart=allow_docker_restart) as session:
+    with open_session(
+        options, ROLES, doing="provision", allow_docker_restart=allow_docker_restart, leave_out_quarantined=True
+    ) as session:
         surveys = session.survey_all()
         if not _whole_plan(session, surveys).empty and not json:
             views.show_plan(surveys, diffs=False)
@@ -149,7 +152,7 @@ def rollout(
     from fleet.verify import verifier
 
     options = _options(hosts, inventory or [], limit, json, forks, timeout)
-    with open_session(options, ROLES, doing="rollout") as session:
+    with open_session(options, ROLES, doing="rollout", leave_out_quarantined=True) as session:
         surveys = session.survey_all()
         if not _whole_plan(session, surveys).empty and not json:
             views.show_plan(surveys, diffs=False)
@@ -176,6 +179,9 @@ def status(
     options = _options(hosts, inventory or [], limit, json, forks, timeout)
     with open_session(options, ROLES, doing="status", look_up=False) as session:
         seen = session.crew.each(session.names, lambda _, transport: read_status(transport))
+    for name, row in active(load(lock_directory(options)), utc_now()).items():
+        if name in seen:
+            report.warn(f"{name} is {row}")
     if json:
         report.result_json({name: found for name, found in seen.items() if not isinstance(found, FleetError)})
     else:
@@ -243,5 +249,5 @@ namespace = Collection(plan, provision, rollout, facts, status, uninstall)
 for alone in (check, demo, history, releases, size, trust, verify):  # verbs that stand by themselves
     for name, one in alone.collection.tasks.items():
         namespace.add_task(one, name=name)
-for several in (inventory, lab, lock, secret):  # verbs with sub-verbs: lab.up, lock.release, …
+for several in (inventory, lab, lock, quarantine, secret):  # verbs with sub-verbs: lab.up, lock.release, …
     namespace.add_collection(several.collection)
