@@ -20,6 +20,7 @@ from fleet.cli import (
     inventory,
     lab,
     lock,
+    quarantine,
     releases,
     rollout,
     secret,
@@ -28,10 +29,11 @@ from fleet.cli import (
     verify,
 )
 from fleet.cli.program import CHANGING, CONNECTING, confirm, end_badly_if, verb
-from fleet.cli.session import Options, Session, open_session
+from fleet.cli.session import Options, Session, lock_directory, open_session
 from fleet.errors import FleetError
 from fleet.provision import HostResult, Provision
 from fleet.provision import provision as provision_hosts
+from fleet.quarantine import active, load, utc_now
 from fleet.status import read_status
 from fleet.survey import Survey, gather, wrong_input
 from roles import ROLES
@@ -112,7 +114,9 @@ def provision(
     """
     options = _options(hosts, inventory or [], limit, json, forks, timeout)
     exactly = plans.load(Path(plan)) if plan else None
-    with open_session(options, ROLES, doing="provision", allow_docker_restart=allow_docker_restart) as session:
+    with open_session(
+        options, ROLES, doing="provision", allow_docker_restart=allow_docker_restart, leave_out_quarantined=True
+    ) as session:
         surveys = session.survey_all()
         if not _whole_plan(session, surveys).empty and not json:
             views.show_plan(surveys, diffs=False)
@@ -165,6 +169,9 @@ def status(
     options = _options(hosts, inventory or [], limit, json, forks, timeout)
     with open_session(options, ROLES, doing="status", look_up=False) as session:
         seen = session.crew.each(session.names, lambda _, transport: read_status(transport))
+    for name, row in active(load(lock_directory(options)), utc_now()).items():
+        if name in seen:
+            report.warn(f"{name} is {row}")
     if json:
         report.result_json({name: found for name, found in seen.items() if not isinstance(found, FleetError)})
     else:
@@ -232,7 +239,7 @@ namespace = Collection(plan, provision, facts, status, uninstall)
 for alone in (check, demo, history, releases, size, trust, verify):  # verbs that stand by themselves
     for name, one in alone.collection.tasks.items():
         namespace.add_task(one, name=name)
-for several in (gateway, inventory, lab, lock, secret):  # verbs with sub-verbs: lab.up, lock.release, …
+for several in (gateway, inventory, lab, lock, quarantine, secret):  # verbs with sub-verbs: lab.up, lock.release, …
     namespace.add_collection(several.collection)
 namespace.add_collection(rollout.collection_with(ROLES))
 namespace.add_task(rollout.rollback, name="rollback")

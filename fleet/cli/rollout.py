@@ -73,7 +73,7 @@ def rollout(
     said = _said(locals())
     _none_is_open()
     given = SessionOptions(hosts, tuple(inventory or []), limit, json, int(forks), float(timeout))
-    with open_session(given, _roles, doing="rollout") as session:
+    with open_session(given, _roles, doing="rollout", leave_out_quarantined=True) as session:
         options = options_of(session, said, canaries=canaries, pause=pause, allow_downtime=allow_downtime)
         surveys = session.survey_all()
         rolling.nobody_else_is_at_it(session, session.run_name)
@@ -125,7 +125,7 @@ def rollback(
     said = _said(locals())
     _none_is_open()
     given = SessionOptions(hosts, tuple(inventory or []), limit, json, int(forks), float(timeout))
-    with open_session(given, _roles, doing="rollback") as session:
+    with open_session(given, _roles, doing="rollback", leave_out_quarantined=True) as session:
         options = options_of(session, said, canaries=canaries, pause=pause, allow_downtime=allow_downtime)
         rolling.nobody_else_is_at_it(session, session.run_name)
         targets = rolling.targets(session, int(to))

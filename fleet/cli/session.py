@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from fleet import home, report
+from fleet import home, quarantine, report
 from fleet.cli.masking import remember_secrets, remember_vaults
 from fleet.crew import Crew
 from fleet.errors import FleetError, SettingsError, UsageError
@@ -49,13 +49,14 @@ def sources(given: Sequence[str]) -> list[Path]:
 
 
 def lock_directory(options: Options) -> Path:
-    """Where images.lock and models.lock lie: beside the first source of the inventory.
+    """Where images.lock, models.lock and quarantine.json lie: beside the first source of the inventory.
 
+    Beside a directory too, never in it: whoever reads that as an inventory (Ansible, or we) would read them as well.
     Several inventories in one directory keep theirs apart by a directory of their own, ``lab.lock/`` for lab.yml.
     """
     first = sources(options.inventory)[0]
     own = first.with_suffix(".lock")
-    return own if own.is_dir() else first if first.is_dir() else first.parent
+    return own if own.is_dir() else first.parent
 
 
 def open_inventory(options: Options) -> tuple[Inventory, list[Host]]:
@@ -163,13 +164,18 @@ def open_session(
     look_up: bool = True,
     allow_docker_restart: bool = False,
     quiet: bool = False,
+    leave_out_quarantined: bool = False,
 ) -> Session:
     """Read and check everything that can be known before any connection; all findings at once.
+
+    With ``leave_out_quarantined`` the session is about the other hosts alone; who is left out, and why, is said.
 
     Raises:
         InputError: what is wrong, with file and line; no host was touched.
     """
     inventory, hosts = open_inventory(options)
+    if leave_out_quarantined:
+        hosts = _without_quarantined(hosts, lock_directory(options))
     around = Around.of(inventory, hosts)
     remember_vaults(around.hosts)
     everybody, warnings = all_settings(around.hosts, gateway=bool(around.gateways))
@@ -227,6 +233,15 @@ class Around:
         names = {host.name for host in picked} | set(gateways)
         everybody = (inventory.host(name) for name in inventory.names("all"))
         return cls([host for host in everybody if host.name in names or host.has("instances")], gateways)
+
+
+def _without_quarantined(hosts: Sequence[Host], directory: Path) -> list[Host]:
+    """The hosts that aren't in quarantine; each that is, is told with its reason."""
+    rows = quarantine.active(quarantine.load(directory), quarantine.utc_now())
+    for host in hosts:
+        if host.name in rows:
+            report.warn(f"{host.name} is left out: {rows[host.name]}")
+    return [host for host in hosts if host.name not in rows]
 
 
 def connector(logins: Mapping[str, Login], logs: Path) -> Callable[[str], Transport]:
