@@ -47,7 +47,8 @@ def duration(text: str) -> timedelta:
         UsageError: it is none of these, nothing, or more than a year.
     """
     try:
-        length = timedelta(seconds=durations.seconds(text))
+        said = text.strip()[-1:].isalpha()  # a bare number would be seconds here, and never meant
+        length = timedelta(seconds=durations.seconds(text)) if said else timedelta()
     except (ValueError, OverflowError):
         length = timedelta()
     if not timedelta() < length <= _LONGEST:
