@@ -172,7 +172,7 @@ def nobody_else_is_at_it(session: Session, run: str) -> None:
         name, told = next(iter(others.items()))
         raise UsageError(
             f"{name} is in the middle of the rollout {told.run} of {told.who}", where=name,
-            hint=f"./inv rollout.resume --run {told.run}, or rollout.abort, takes it up; from here too",
+            hint=f"./inv rollout.abort there, or here with --run {told.run} --hosts {name}",
         )  # fmt: skip
 
 
