@@ -36,7 +36,6 @@ class Talker:
     length: int = 4096
     health: int = 200
     chat: int = 200
-    logprobs: bool | None = True  #: None: refuses to give any
     nonsense: bool = False
     other: str = ""  #: makes another model of it
     first: float = 0.0
@@ -73,16 +72,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.talker.asked.append((self.path, request))
         if not self.allowed():
             return self.answer(401, {"error": "Unauthorized"})
-        if self.talker.chat != 200 or (request.get("logprobs") and self.talker.logprobs is None):
-            return self.answer(
-                self.talker.chat if self.talker.chat != 200 else 400, {"error": {"message": "it says no"}}
-            )
+        if self.talker.chat != 200:
+            return self.answer(self.talker.chat, {"error": {"message": "it says no"}})
         tokens = self.talker.says(request)
         time.sleep(self.talker.first)
         if request.get("stream"):
             return self.stream(tokens)
-        given = {"content": [{"token": token} for token in tokens]} if request.get("logprobs") else None
-        choice = {"message": {"content": "".join(tokens)}, "logprobs": given if self.talker.logprobs else None}
+        choice = {"message": {"content": "".join(tokens)}, "logprobs": None}
         return self.answer(200, {"choices": [choice], "usage": {"completion_tokens": len(tokens)}})
 
     def stream(self, tokens: list[str]) -> None:

@@ -152,7 +152,7 @@ def resume(c: Context, run: str = "", json: bool = False, yes: bool = False) -> 
 
     Example: ./inv rollout.resume
     """
-    _take_up(run, abort=False, json=json)
+    _take_up(run, abort=False, json=json, yes=yes)
 
 
 @verb(help={**_RUN, "json": "One JSON document on stdout", "yes": "Don't ask"})
@@ -166,7 +166,7 @@ def promote(c: Context, run: str = "", json: bool = False, yes: bool = False) ->
         raise UsageError(
             f"the rollout {path.parent.name} doesn't pause", hint="rollout.resume goes on with one that was cut off"
         )
-    _take_up(path.parent.name, abort=False, json=json)
+    _take_up(path.parent.name, abort=False, json=json, yes=yes)
 
 
 @verb(help={**_RUN, "json": "One JSON document on stdout", "yes": "Don't ask"})
@@ -175,7 +175,7 @@ def abort(c: Context, run: str = "", json: bool = False, yes: bool = False) -> N
 
     Example: ./inv rollout.abort          then, if need be: ./inv rollback
     """
-    _take_up(run, abort=True, json=json)
+    _take_up(run, abort=True, json=json, yes=yes)
 
 
 @verb(help={**_RUN, "json": "The journal's lines, as they come", "once": "Show it as it is now, and end"})
@@ -202,11 +202,14 @@ def watch(c: Context, run: str = "", json: bool = False, once: bool = False) -> 
         time.sleep(1)
 
 
-def _take_up(run: str, *, abort: bool, json: bool) -> None:
+def _take_up(run: str, *, abort: bool, json: bool, yes: bool) -> None:
     path = journal.find(run)
     story = journal.read(path)
     if story.closed:
         raise UsageError(f"the rollout {story.run} is over", hint="./inv rollout begins a new one")
+    if not json:
+        report.result(verdict.standing(story))
+    confirm("End it, and take hosts in the middle back?" if abort else "Go on with it?", yes=yes)
     options = Options.from_json(story.begun.get("options", {}))
     where = story.begun.get("where", {})
     given = SessionOptions(

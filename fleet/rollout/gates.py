@@ -41,6 +41,8 @@ _MEASURE: Final = 300.0
 _STRETCH: Final = 10.0
 #: How long Docker may be away, or the host silent, before what is known of the release is not enough.
 _SILENCE: Final = 90.0
+#: Until systemd has said how a service ended.
+_WRITTEN: Final = 3.0
 #: A slow moment is no slow release: so many measurements of speed before it is called one.
 _MEASUREMENTS: Final = 3
 
@@ -208,12 +210,16 @@ class _Run:
         since = self.since if self.since is not None else self.first.began or max(0.0, self.first.clock - 900)
         try:
             found = trouble(self.transport, self.live.instance, since)
+            if not found.lines:  # what broke a moment ago may not have been written down yet
+                time.sleep(_WRITTEN)
+                found = trouble(self.transport, self.live.instance, since)
         except HostError:
             return verdict
         return replace(verdict, lines=found.lines, causes=found.causes)
 
 
 def _nothing_known(found: Look) -> bool:
-    """Whether a look says nothing of the release: no connection, no Docker, or Docker went away while it asked."""
-    gone = found.seen.get("running") != "true"
-    return not found.seen or found.docker_away or ("steady" not in found.said and not gone)
+    """Whether a look says nothing of the release: no connection, no Docker, or Docker went away while it was asked."""
+    if found.seen.get("ActiveState", "active") != "active":
+        return False
+    return not found.seen or found.docker_away or ("steady" not in found.said and found.seen.get("running") == "true")

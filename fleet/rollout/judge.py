@@ -14,8 +14,8 @@ from fleet.rollout.live import Live
 Judged = tuple[bool, str]
 #: An answer's end as servers write it, some of them as a token of its own.
 _END = re.compile(r"<\|[^|]*\|>|</s>|<eos>|<end_of_turn>|")
-#: So many equal tokens in a row, and nothing else, are no answer.
-_REPEATED = 4
+#: The same thing four times or more, and nothing else, is no answer; the last one may be cut.
+_REPEATED = re.compile(r"(.{1,40}?)\1{3,}(?P<rest>.{0,40})", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Measured:
-    """How a release answers: prompt's id → its first greedy tokens (16 at most); and how fast, None where unknown."""
+    """How a release answers (prompt's id → words and signs of its first 16 greedy tokens), how fast (None: unknown)."""
 
     answers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     ttft_seconds: float | None = None
@@ -102,14 +102,16 @@ def judge_chat(answer: Mapping[str, Any] | None, what: str) -> Judged:
 
 def is_nonsense(tokens: Sequence[str]) -> bool:
     """Nothing at all, or one token over and over (what a broken kernel says: ``!!!!!!!!``)."""
-    said = [token for token in tokens if token.strip()]
-    return not said or (len(tokens) >= _REPEATED and len(set(tokens)) == 1)
+    text = _text(tokens)
+    found = _REPEATED.fullmatch(text)
+    return not text.strip() or (found is not None and found[1].startswith(found["rest"]))
 
 
 def alike(one: Sequence[str], other: Sequence[str]) -> bool:
     """Whether two answers are the same text.
 
-    Text, not tokens: releases of vLLM write the end, and characters of several tokens, in several ways.
+    Text, not tokens: releases of vLLM write the end, and characters of several tokens, in several ways, and few servers
+    are asked for tokens in their daily work.
     """
     return _text(one) == _text(other)
 

@@ -14,6 +14,7 @@ from fleet.rollout.judge import Measured
 from fleet.rollout.live import Live
 from fleet.transport import Transport
 
+_UNCOUNTED: Final = "vLLM counts them unless it was told --disable-log-stats: take that out of `args`"
 _DATA: Final = Path(__file__).parent / "data"
 
 
@@ -69,7 +70,7 @@ def in_flight(transport: Transport, live: Live, *, wait: float = 0.0) -> int:
             status=1,
             stderr=str(found.get("body", "")),
             where=transport.name,
-            hint="vLLM counts them unless it was told --disable-log-stats: take that out of `args`",
+            hint=_UNCOUNTED if said == 200 else "see ./inv status",
         )
     return int(found["count"])
 

@@ -97,4 +97,8 @@ def _read(kind: Callable[[str], Any], text: str, name: str) -> Any:
 
 
 def _share(text: str) -> float:
-    return Count.read(text if "%" in text else f"{text}%").number / 100
+    bare = text.strip().removesuffix("%").strip()
+    if not bare.isdigit() or int(bare) > 1000:
+        msg = f"{text!r} is no percentage, e.g. 20%"
+        raise ValueError(msg)
+    return int(bare) / 100

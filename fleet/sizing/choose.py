@@ -19,6 +19,7 @@ from fleet.sizing.repair import repaired
 from fleet.sizing.settings import Arguments, has
 
 LEAST_AIR_GIB = 0.25
+USUAL_CONTEXT = 32768  # tokens that are aimed at where nobody says how many
 COMFORTABLE = 4  # requests of the full context at once that a throughput plan should hold
 AUTO = "fleet.sizing.choose"
 
@@ -134,7 +135,9 @@ def comfortable(request: Request, model: Model, given: Args) -> dict[str, object
     if stored and stored.method in ("awq", "gptq") and request.gpu.sm < 80 and "dtype" not in base:
         base["dtype"] = "half"
     if "max-model-len" not in base:
-        base["max-model-len"] = model.max_positions if request.aim == "context" else min(32768, model.max_positions)
+        base["max-model-len"] = (
+            model.max_positions if request.aim == "context" else min(USUAL_CONTEXT, model.max_positions)
+        )
     if "max-num-seqs" not in base:
         base["max-num-seqs"] = {"throughput": 256, "latency": 64, "context": 16}[request.aim]
     tokens = Arguments(base).number("max-num-batched-tokens")
@@ -155,13 +158,19 @@ def comfortable(request: Request, model: Model, given: Args) -> dict[str, object
 
 def explain(request: Request, model: Model, answer: Answer, given: Args) -> Answer:
     """The answer with a reason for each argument that was set here."""
+    usual = answer.args.get("max-model-len") == min(USUAL_CONTEXT, model.max_positions) and request.aim != "context"
+    split = "as many GPUs as the model divides over"
+    if request.whole:
+        split = "all of its GPUs, or as many as the model divides over"
+    elif request.aim == "throughput":
+        split = "the fewest GPUs that hold the model and its context comfortably"
     why = {
         "dtype": f"{request.gpu.name} has no bfloat16, or the kernel takes float16 only",
-        "tensor-parallel-size": "the fewest GPUs that hold the model and its context comfortably"
-        if request.aim == "throughput"
-        else "as many GPUs as the model divides over",
+        "tensor-parallel-size": split,
         "pipeline-parallel-size": "the layers divide where the matrices can't",
-        "max-model-len": f"what the KV cache holds, of the {model.max_positions} that the model can",
+        "max-model-len": f"enough for most work, of the {model.max_positions} that the model can"
+        if usual
+        else f"what the KV cache holds, of the {model.max_positions} that the model can",
         "max-num-seqs": "the sampler is profiled with as many rows; fewer leave more for the KV cache",
         "limit-mm-per-prompt": "profiling reckons with the largest item allowed; video costs most",
         "mm-processor-kwargs": "smaller images cost less in the vision tower and in the context",

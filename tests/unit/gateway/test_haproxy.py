@@ -203,7 +203,7 @@ def test_a_drain_that_ends_by_itself_finds_the_key_that_the_server_has_now(
 ) -> None:
     gateway.behind(*servers, h1=NEW, h2=NEW)
     gateway.provision()
-    gateway.balancer.drain(["h1:vl"], seconds=2, who="a rollout that was killed")
+    gateway.balancer.drain(["h1:vl"], seconds=6, who="a rollout that was killed")
     servers[0].key = NEW
     with load(gateway, lambda: NEW) as answers:
         gateway.sweep_until(lambda: gateway.balancer.states()["h1:vl"].admin == "ready", "it is put back")

@@ -79,12 +79,16 @@ def test_a_chat_of_one_token_is_an_answer() -> None:
     assert judge_chat({"status": 200, "body": {"choices": [{}], "usage": {"completion_tokens": 1}}}, "a text")[0]
 
 
-@pytest.mark.parametrize("said", [(), ("",), (" ", "\n"), ("!",) * 16, (" the",) * 4])
+@pytest.mark.parametrize(
+    "said", [(), ("",), (" ", "\n"), ("!",) * 16, (" the",) * 4, ("乱", "码") * 8, (" ab", "c") * 4 + (" a",)]
+)
 def test_nothing_and_one_token_over_and_over_are_nonsense(said: tuple[str, ...]) -> None:
     assert is_nonsense(said)
 
 
-@pytest.mark.parametrize("said", [("Yes",), ("1", ",", "2"), ("ha", "ha", "ha"), ("五", "，")])
+@pytest.mark.parametrize(
+    "said", [("Yes",), ("1", ",", "2"), ("ha", "ha", "ha"), ("五", "，"), ("1", ",", "1", ",", "1", ",", "2"), ("7",)]
+)
 def test_short_answers_are_none(said: tuple[str, ...]) -> None:
     assert not is_nonsense(said)
 
