@@ -12,7 +12,21 @@ from invoke.exceptions import Exit
 
 from fleet import plan as plans
 from fleet import report, views
-from fleet.cli import check, demo, gateway, history, inventory, lab, lock, rollout, secret, size, trust, verify
+from fleet.cli import (
+    check,
+    demo,
+    gateway,
+    history,
+    inventory,
+    lab,
+    lock,
+    releases,
+    rollout,
+    secret,
+    size,
+    trust,
+    verify,
+)
 from fleet.cli.program import CHANGING, CONNECTING, confirm, end_badly_if, verb
 from fleet.cli.session import Options, Session, open_session
 from fleet.errors import FleetError
@@ -215,7 +229,7 @@ def _finish(session: Session, results: dict[str, HostResult], *, json: bool) -> 
 
 
 namespace = Collection(plan, provision, facts, status, uninstall)
-for alone in (check, demo, history, size, trust, verify):  # verbs that stand by themselves
+for alone in (check, demo, history, releases, size, trust, verify):  # verbs that stand by themselves
     for name, one in alone.collection.tasks.items():
         namespace.add_task(one, name=name)
 for several in (gateway, inventory, lab, lock, secret):  # verbs with sub-verbs: lab.up, lock.release, …

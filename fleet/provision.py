@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from fleet import jobs
+from fleet import jobs, releases
 from fleet.apply import Failure, apply_host, failure_of
 from fleet.crew import Crew
 from fleet.errors import AuthError, CommandFailed, FleetError, HostKeyError, Unreachable
@@ -18,6 +18,7 @@ from fleet.lock import HostLock, Owner
 from fleet.plan import HostPlan
 from fleet.progress import Progress
 from fleet.resource import KNOWN_AFTER_APPLY
+from fleet.resources import Current
 from fleet.survey import Survey
 from fleet.transport import Transport
 
@@ -69,7 +70,7 @@ class HostResult:
 class Provision:
     """How to go about it: who looks, who does it, under which name, with a plan file what may be done.
 
-    ``interrupt`` makes a rollout of it: what waits is done as well.
+    ``interrupt`` makes a rollout of it: what waits is done as well. ``why`` goes into the history of switches.
     """
 
     survey: Surveyor
@@ -78,6 +79,7 @@ class Provision:
     progress: Progress
     exactly: Mapping[str, HostPlan] | None = None
     interrupt: bool = False
+    why: str = "as the inventory has it"
 
     def host(self, name: str, transport: Transport, first: Survey) -> HostResult:
         """Bring one host to its plan; ``first`` is what was seen before anybody said yes."""
@@ -150,6 +152,7 @@ class Provision:
                 interrupt=self.interrupt,
             )
             changed.update(applied.changed)
+            self._note_switches(transport, current, applied.changed)
             if applied.failure:
                 result.failed = 1
                 result.failures.append(applied.failure)
@@ -173,6 +176,16 @@ class Provision:
         result.skipped = len(result.waits)
         open_ = {change.id for change in (*current.plan.changes, *current.plan.waits)}
         result.ok = sum(1 for resource in current.resources if resource.id not in open_ and resource.id not in changed)
+
+    def _note_switches(self, transport: Transport, seen: Survey, changed: Sequence[str]) -> None:
+        """Write down which instances were brought to another release; a unit that was only mended is none."""
+        switched = {planned.id for planned in (*seen.plan.changes, *seen.plan.waits) if planned.change.kind == "switch"}
+        for resource in seen.resources:
+            if isinstance(resource, Current) and resource.id in switched.intersection(changed):
+                releases.note_switch(
+                    transport, resource.instance, resource.release, owner=self.owner, run=self.run_name, why=self.why,
+                    verb="rollout" if self.interrupt else "provision",
+                )  # fmt: skip
 
     def _follow_all(self, name: str, transport: Transport, units: Sequence[str]) -> None:
         """Go on with what an earlier run left at work; how it ended is seen by the survey that comes after."""

@@ -114,7 +114,8 @@ class Rolling:
             mine = found is not None and found.run == self.run
             if name not in story.unsettled and not mine:
                 continue
-            last = found.at if found is not None and mine else story.steps[name]
+            # The journal was written first; only where another machine was at work does the host alone know.
+            last = story.steps[name] if name in story.unsettled or found is None else found.at
             start, back = resumed(last, abort=abort)
             turn = Turn(name, self.session.crew.transport(name), rollout.work, start=start, back=back)
             turn.before = dict(story.before.get(name, {}))
@@ -219,12 +220,13 @@ def teller(session: Session, run: str, why: str) -> Tell:
 
 
 def _way_back(transport: Transport, number: int) -> dict[str, str]:
-    known = releases.read(transport.run(releases.SCRIPT).stdout)
+    known = releases.ask(transport)
     found = {}
     for instance in dict.fromkeys(release.instance for release in known):
-        own = [release for release in known if release.instance == instance]
-        now = next((release for release in own if release.current), None)
-        back = next((r for r in own if r.number == number), None) if number else releases.previous(own, instance)
+        now = next((release for release in known if release.instance == instance and release.current), None)
+        back = releases.previous(known, instance)
+        if number:
+            back = releases.numbered(known, instance, number, where=transport.name)
         if back is None or back is now:
             continue
         found[instance] = back.release

@@ -3,8 +3,11 @@
 ::
 
     /etc/fleet/instances/NAME/releases/ID/   fleet-NAME.service, env (0600), before-start, stay, health, release.json
+    /etc/fleet/instances/NAME/releases/ID/number   1, 2, 3…: what people call it; it is no part of the id
+    /etc/fleet/instances/NAME/last-number    the highest ever given, so that none is given twice
     /etc/fleet/instances/NAME/current        → releases/ID, the one that its unit is
     /etc/fleet/instances/NAME/good           → releases/ID, the last one that was seen healthy
+    /etc/fleet/instances/NAME/history.jsonl  one line a switch: when, who, why, from where (fleet/releases.py)
 """
 
 from __future__ import annotations
@@ -34,6 +37,18 @@ _STILL_GPUS: Final = """for c in $(timeout 20 docker ps -q --filter label=fleet.
   timeout 30 docker exec "$c" sh -c 'command -v nvidia-smi >/dev/null || exit 0; nvidia-smi -L >/dev/null 2>&1' || {
     echo "after systemctl daemon-reload container $(docker inspect --format '{{.Name}}' "$c") sees no GPU any more:" \\
       "it must be restarted, and this host wants CDI or cgroupfs (runtime.gpu_access)" >&2; exit 1; }
+done"""
+
+#: Numbers the release that is being placed (``$r``), and any that is older than numbers are; each once, the oldest
+#: first, one more than any before, also of those that are gone. Run in releases/.new, which ``*`` doesn't see.
+_NUMBER: Final = """n=0; for f in ../../last-number ../*/number; do
+  [ -f "$f" ] && read -r m < "$f" && case $m in *[!0-9]*|'') ;; *) [ "$m" -le "$n" ] || n=$m;; esac
+done
+for d in $(ls -1tr ..); do
+  if [ ! -s "../$d/number" ] && { [ -f "../$d/$unit" ] || [ "$d" = "${r##*/}" ]; }; then
+    n=$((n+1)); echo "$n" > ../../.last-number.new; mv -f ../../.last-number.new ../../last-number
+    echo "$n" > "../$d/.number.new"; mv -f "../$d/.number.new" "../$d/number"
+  fi
 done"""
 
 
@@ -117,12 +132,13 @@ fi"""
                 Run(script, stdin=Secret(content) if name == "env" else content.encode(), what=f"write {name}")
             )
         place = f"""set -e; umask 022
-cd {quote(new)}; r={quote(self.path)}
+cd {quote(new)}; r={quote(self.path)}; unit={self.unit}
 mkdir -p "$r"; chmod 0755 "$r"; sync
 for f in *; do [ "$f" = {self.unit} ] || mv -f "$f" "$r/$f"; done
 if command -v systemd-analyze >/dev/null; then # the unit names the other files: it is judged when they are there
   w=$(timeout 60 systemd-analyze verify "./{self.unit}" 2>&1) || {{ printf '%s\\n' "$w" >&2; exit 1; }}
 fi
+{_NUMBER}
 mv -f {self.unit} "$r/"
 cd ..; rmdir .new; sync
 keep() {{ [ "$1" = {self.release} ] || [ "$(readlink ../current)" = "releases/$1" ] ||

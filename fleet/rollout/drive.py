@@ -9,40 +9,33 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from fleet import durations, releases
 from fleet.apply import Failure, failure_of, transport_alive
-from fleet.errors import FleetError, HostError, NotHealthy, Unreachable
+from fleet.errors import CommandFailed, FleetError, HostError, Unreachable
 from fleet.lock import HostLock, Owner
 from fleet.progress import Progress
 from fleet.provision import HostResult
 from fleet.rollout import gates, marker
 from fleet.rollout.balancers import Balancers, Lease
+from fleet.rollout.examine import GateFailed, examine, remembered, what_the_logs_say
 from fleet.rollout.journal import Journal
-from fleet.rollout.judge import Limits, Measured, fair
-from fleet.rollout.live import Live, live, same_model
+from fleet.rollout.live import Live, live
 from fleet.rollout.measure import in_flight, measure
 from fleet.rollout.switching import Switch, bring_back, current
-from fleet.rollout.trouble import Cause, trouble
-from fleet.rollout.turn import At, after
+from fleet.rollout.turn import DOING, ENDED, At, after
 from fleet.settings.rollout import Rollout
 from fleet.transport import Transport
 
 #: Seconds that a host which is gone may take to come back before its step has failed.
 BACK_AGAIN: Final = 180.0
+#: Seconds for which a server that can't be asked is taken to be busy.
+_DEAF: Final = 20.0
+_FORWARD: Final = (At.DRAIN, At.IDLE, At.MEASURE, At.SWITCH, At.GATES)
 #: The last gate that an old release must pass again before it is given requests.
 OLD_MUST: Final = "text"
-
-
-class GateFailed(NotHealthy):
-    """A gate that said no: which, why, the log lines that matter, and what may be behind them."""
-
-    def __init__(self, verdict: gates.Verdict, message: str, *, where: str) -> None:
-        hint = "; ".join(f"{cause.cause}: {cause.todo}" for cause in verdict.causes[:2])
-        super().__init__(message, where=where, stderr="\n".join(verdict.lines), hint=hint)
-        self.gate = verdict.gate
 
 
 @dataclass(frozen=True)
@@ -76,6 +69,8 @@ class Turn:
     result: HostResult = field(default_factory=HostResult)
     at: At = At.DRAIN
     names: tuple[str, ...] = ()
+    lease: Lease | None = None
+    deaf_since: float = 0.0
     began: float = 0.0  #: the host's clock when the switch began: what its log says before isn't the new release's
 
     def take(self) -> At:
@@ -91,14 +86,13 @@ class Turn:
                 known = self._known()
                 self.before = self.before or current(known)
                 self.names = tuple(sorted({r.instance for r in known if r.current} | set(self.before)))
-                who = f"{self.work.owner.who} {self.work.run}"
-                self.lease = Lease(self.work.balancers, self._servers(), seconds=self.work.drain_seconds, who=who)
                 while not self.at.is_end:
                     ok = self._taken()
                     self.at = after(self.at, ok=ok, back=self.back)
                 self._over()
             finally:
-                self.lease.stop()
+                if self.lease:
+                    self.lease.stop()
                 self.work.progress.finished(self.name)
         return self.at
 
@@ -109,7 +103,7 @@ class Turn:
             try:
                 self.lock.check()
                 self._write_down()
-                self.work.progress.doing(self.name, _WORDS[self.at])
+                self.work.progress.doing(self.name, DOING[self.at])
                 _STEPS[self.at](self)
             except FleetError as error:
                 if self.work.stopped.is_set():
@@ -127,6 +121,13 @@ class Turn:
 
     def _write_down(self) -> None:
         self.work.journal.write("step", host=self.name, at=self.at.value, back=self.back, before=self.before)
+        try:
+            self._mark()
+        except CommandFailed:  # its disk is full: a reason not to go forward, and none not to give it back
+            if self.at in _FORWARD:
+                raise
+
+    def _mark(self) -> None:
         told = marker.Marker(self.work.run, self.work.owner.who, self.at, self.back, self.before, self.measured)
         marker.write(self.transport, told)
 
@@ -141,7 +142,7 @@ class Turn:
         self.work.progress.say(self.name, f"{gate} failed: {error.message}")
 
     def _over(self) -> None:
-        words = _ENDS[self.at]
+        words = ENDED[self.at]
         if self.at.is_settled:
             marker.clear(self.transport)
         self.work.journal.write("end", host=self.name, at=self.at.value, words=words)
@@ -152,8 +153,9 @@ class Turn:
     def drain(self) -> None:
         """No gateway sends it anything new."""
         if self.work.balancers:
-            who = f"{self.work.owner.who} {self.work.run}"
-            self.work.balancers.drain(self._servers(), seconds=self.work.drain_seconds, who=who)
+            who, seconds = f"{self.work.owner.who} {self.work.run}", self.work.drain_seconds
+            self.work.balancers.drain(self._servers(), seconds=seconds, who=who)
+            self.lease = self.lease or Lease(self.work.balancers, self._servers(), seconds=seconds, who=who)
             self.lease.start()
 
     def idle(self) -> None:
@@ -182,8 +184,8 @@ class Turn:
             except HostError as error:
                 self.work.progress.say(self.name, f"instance {instance} can't be measured: {error.message}")
                 continue
-            self.measured[instance] = {"live": asdict(old), "measured": found.as_json()}
-        self._write_down()
+            self.measured[instance] = remembered(old, found)
+        self._mark()
 
     def switch(self) -> None:
         """Renew the drain, see that nothing came in between, and change what is to be changed."""
@@ -196,7 +198,9 @@ class Turn:
             if not transport_alive(self.transport):
                 raise Unreachable("the connection broke while it was being switched", where=self.name)
             failure = attempt.failures[0] if attempt.failures else Failure("switch", "", "", "", "it failed")
-            lines, causes = self._trouble()
+            lines, causes = what_the_logs_say(
+                self.transport, [r.instance for r in self._known() if r.current], self.began
+            )
             lines = lines or tuple(failure.stderr.splitlines())
             said = gates.Verdict(failure.resource, False, failure.message, 0.0, lines[-12:], causes)
             raise GateFailed(said, failure.message, where=self.name)
@@ -220,7 +224,8 @@ class Turn:
 
     def admit(self) -> None:
         """Every gateway sends it requests again, with the key that its current release has."""
-        self.lease.stop()
+        if self.lease:
+            self.lease.stop()
         keys = {f"{self.name}:{r.instance}": str(r.about.get("key", "")) for r in self._known() if r.current}
         self.work.balancers.ready(keys)
 
@@ -238,23 +243,15 @@ class Turn:
         self._seen_by_gateways()
 
     def _pass(self, new: Live, told: Mapping[str, Any] | None, *, until: str = "") -> None:
-        old = _live_of(told["live"]) if told else new
-        before = fair(Measured.from_json(told["measured"]), old, new) if told else None
-        limits = Limits(
-            self.limits.max_regression, self.limits.min_healthy, self.limits.same_answers,
-            self.limits.start_deadline or Limits.start_seconds,
-        )  # fmt: skip
-        same = bool(told) and same_model(old, new)
-        for verdict in gates.gates(self.transport, new, before, same, limits, self._say):
+        def heard(verdict: gates.Verdict) -> None:
             self.work.journal.write(
                 "gate", host=self.name, instance=new.instance, release=new.release, gate=verdict.gate,
                 passed=verdict.passed, words=verdict.words, seconds=round(verdict.seconds, 2),
             )  # fmt: skip
-            if not verdict.passed:
-                raise GateFailed(verdict, f"instance {new.instance}: {verdict.words}", where=self.name)
-            self.work.progress.say(self.name, f"{new.instance}: {verdict.gate}: {verdict.words}")
-            if verdict.gate == until:
-                return
+            if verdict.passed:
+                self.work.progress.say(self.name, f"{new.instance}: {verdict.gate}: {verdict.words}")
+
+        examine(self.transport, new, told, self.limits, heard, self._say, until=until)
 
     def _seen_by_gateways(self, seconds: float = 30) -> None:
         until = time.monotonic() + seconds
@@ -265,8 +262,11 @@ class Turn:
             time.sleep(0.5)
 
     def _under_way(self) -> int:
-        """Requests under way there: as the gateways count them, and as vLLM does (a server that is gone has none)."""
-        count = self.work.balancers.sessions(self._servers())
+        """Requests under way there: as the gateways count them, and as vLLM does.
+
+        A server that can't be asked counts as busy at first (Docker may be away for a moment), then as gone.
+        """
+        count, deaf = self.work.balancers.sessions(self._servers()), False
         for release in self._known():
             if release.current:
                 try:
@@ -274,8 +274,9 @@ class Turn:
                 except Unreachable:
                     raise
                 except HostError:
-                    continue  # it doesn't run, or it hangs: nobody gets an answer from it
-        return count
+                    deaf = True
+        self.deaf_since = (self.deaf_since or time.monotonic()) if deaf else 0.0
+        return count + int(deaf and time.monotonic() - self.deaf_since < _DEAF)
 
     def _servers(self) -> list[str]:
         return [f"{self.name}:{instance}" for instance in self.names]
@@ -283,26 +284,14 @@ class Turn:
     def _known(self) -> tuple[releases.Known, ...]:
         return releases.read(self.transport.run(releases.SCRIPT).stdout)
 
-    def _note(self, verb: str, instance: str, release: str, before: str) -> None:
+    def _note(self, verb: releases.Verb, instance: str, release: str, before: str) -> None:
         releases.note_switch(
-            self.transport, instance, release, before,
+            self.transport, instance, release, before=before,
             owner=self.work.owner, run=self.work.run, why=self.work.why, verb=verb,
         )  # fmt: skip
 
-    def _trouble(self) -> tuple[tuple[str, ...], tuple[Cause, ...]]:
-        """The lines of the instances' journals that matter, and their causes; none where the host can't be asked."""
-        try:
-            found = [trouble(self.transport, r.instance, self.began) for r in self._known() if r.current]
-        except FleetError:
-            return (), ()
-        return tuple(line for t in found for line in t.lines), tuple(cause for t in found for cause in t.causes)
-
     def _say(self, text: str) -> None:
         self.work.progress.detail(self.name, text)
-
-
-def _live_of(told: Mapping[str, Any]) -> Live:
-    return Live(**{**told, "gpus": tuple(told.get("gpus", ()))})
 
 
 _STEPS: Final[Mapping[At, Callable[[Turn], None]]] = {
@@ -316,23 +305,4 @@ _STEPS: Final[Mapping[At, Callable[[Turn], None]]] = {
     At.GO_BACK: Turn.go_back,
     At.CHECK: Turn.check,
     At.READMIT: Turn.admit,
-}
-_WORDS: Final[Mapping[At, str]] = {
-    At.DRAIN: "draining",
-    At.IDLE: "waiting for its requests to end",
-    At.MEASURE: "measuring the old release",
-    At.SWITCH: "switching",
-    At.GATES: "gates",
-    At.ADMIT: "back in",
-    At.KEEP: "back in as it was",
-    At.GO_BACK: "going back to the old release",
-    At.CHECK: "checking the old release",
-    At.READMIT: "back in with the old release",
-}
-_ENDS: Final[Mapping[At, str]] = {
-    At.DONE: "serves the new release",
-    At.KEPT: "left as it was, and serves",
-    At.REVERTED: "was put back, and serves the old release",
-    At.STRANDED: "serves, but a gateway can't be told: its own timer puts the host back in; ./inv rollout.resume",
-    At.BROKEN: "serves neither release and stays drained: see the lines above, then ./inv rollout.resume",
 }

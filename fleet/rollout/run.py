@@ -78,14 +78,16 @@ class Rollout:
     def settle(self, turns: Sequence[Turn], outcome: Outcome) -> None:
         """Take up turns that were cut off."""
         by_name = {turn.name: turn for turn in turns}
-        self._keep(self.crew.each(by_name, lambda name, _: by_name[name].take()), by_name, outcome)
+        self._keep(self.crew.each(by_name, lambda name, _: by_name[name].take()), by_name, outcome, cut_off=At.BROKEN)
 
     def _wave(self, wave: Wave, outcome: Outcome) -> None:
         self.work.journal.write("wave", name=wave.name, hosts=list(wave.hosts), canary=wave.canary)
         self.work.progress.say(wave.name, ", ".join(wave.hosts))
         self.tell("wave-begins", {"wave": wave.name, "hosts": list(wave.hosts)})
         turns = {name: Turn(name, self.crew.transport(name), self.work) for name in wave.hosts}
-        self._keep(self.crew.each(wave.hosts, lambda name, t: self._turn(turns[name], t)), turns, outcome)
+        self._keep(
+            self.crew.each(wave.hosts, lambda name, t: self._turn(turns[name], t)), turns, outcome, cut_off=At.KEPT
+        )
         ends = {name: outcome.ends[name].value for name in wave.hosts if name in outcome.ends}
         self.tell("wave-ends", {"wave": wave.name, "hosts": list(wave.hosts), "ends": ends})
 
@@ -98,12 +100,14 @@ class Rollout:
             self.tell("failure", {"host": turn.name, "end": end.value, **failure})
         return end
 
-    def _keep(self, came: Mapping[str, At | FleetError], turns: Mapping[str, Turn], outcome: Outcome) -> None:
+    def _keep(
+        self, came: Mapping[str, At | FleetError], turns: Mapping[str, Turn], outcome: Outcome, *, cut_off: At
+    ) -> None:
         for name, end in came.items():
             result = outcome.results[name] = turns[name].result
             if isinstance(end, FleetError):  # never begun (a lock, no way in), or cut off: its turn is open
                 result.fail("host", end)
-                outcome.ends[name] = At.BROKEN if turns[name].at is not At.DRAIN else At.KEPT
+                outcome.ends[name] = At.BROKEN if name in self.work.journal.story().steps else cut_off
             else:
                 outcome.ends[name] = end
 

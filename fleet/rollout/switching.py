@@ -22,7 +22,7 @@ class Switch(Protocol):
     """Brings a drained host to what it is to serve, and waits until that is healthy. Done twice, it does nothing."""
 
     @property
-    def verb(self) -> str:
+    def verb(self) -> releases.Verb:
         """What is written beside the release in the host's history."""
 
     def switch(self, host: str, transport: Transport, lock: HostLock, result: HostResult, say: Say) -> None:
@@ -38,7 +38,7 @@ class ToInventory:
     """All that waits for a rollout, and whatever else the host lacks: plan, apply, until nothing is left."""
 
     work: Provision
-    verb: str = "rollout"
+    verb: releases.Verb = "rollout"
 
     def switch(self, host: str, transport: Transport, lock: HostLock, result: HostResult, say: Say) -> None:
         """As provision does it, with leave to interrupt."""
@@ -50,7 +50,7 @@ class ToReleases:
     """Releases that lie on their hosts: nothing is downloaded. ``targets`` is host → instance → release."""
 
     targets: Mapping[str, Mapping[str, str]]
-    verb: str = "rollback"
+    verb: releases.Verb = "rollback"
 
     def switch(self, host: str, transport: Transport, lock: HostLock, result: HostResult, say: Say) -> None:
         """Instance after instance."""

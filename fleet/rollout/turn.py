@@ -62,6 +62,28 @@ ROUTES: Final[Mapping[At, tuple[At, At]]] = {
 }
 
 
+#: What people read of a step under way, and of how a turn ended.
+DOING: Final[Mapping[At, str]] = {
+    At.DRAIN: "draining",
+    At.IDLE: "waiting for its requests to end",
+    At.MEASURE: "measuring the old release",
+    At.SWITCH: "switching",
+    At.GATES: "gates",
+    At.ADMIT: "back in",
+    At.KEEP: "back in as it was",
+    At.GO_BACK: "going back to the old release",
+    At.CHECK: "checking the old release",
+    At.READMIT: "back in with the old release",
+}
+ENDED: Final[Mapping[At, str]] = {
+    At.DONE: "serves the new release",
+    At.KEPT: "left as it was, and serves",
+    At.REVERTED: "was put back, and serves the old release",
+    At.STRANDED: "serves, but a gateway can't be told: its own timer puts the host back in; ./inv rollout.resume",
+    At.BROKEN: "serves neither release and stays drained: see the lines above, then ./inv rollout.resume",
+}
+
+
 def after(at: At, *, ok: bool, back: bool = False) -> At:
     """Where the turn goes on; ``back`` says that it is on its way to the old release, as after an abort."""
     if back and at is At.IDLE:

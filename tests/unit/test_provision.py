@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import threading
@@ -19,6 +20,7 @@ from fleet.lock import Owner
 from fleet.progress import Progress
 from fleet.provision import MOST_ROUNDS, HostResult, Provision, provision
 from fleet.resource import Change, Observation, Pending, Problem, Resource, Run, Step
+from fleet.resources import Current
 from fleet.settings import HostSettings
 from fleet.survey import Lookups, Survey, survey
 from fleet.target import Target
@@ -61,6 +63,7 @@ class World:
     lock: str = "locked\n"
     opened: dict[str, list[FakeTransport]] = field(default_factory=dict)
     audit: list[str] = field(default_factory=list)
+    history: list[str] = field(default_factory=list)
 
     def connect(self, name: str) -> FakeTransport:
         host = self.state.setdefault(name, {})
@@ -83,11 +86,17 @@ class World:
             self.audit.append((stdin or b"").decode())
             return ""
 
+        def write_history(_: str, stdin: bytes | None) -> str:
+            self.history.append((stdin or b"").decode())
+            return ""
+
         answers: list[tuple[str, Answer]] = [
             ("facts_version", lambda *_: FACTS.replace("facts_end", f"{self.units}facts_end")),
             (r"printf '\\n<", probe),
             (r"flock", lambda *_: self.lock),
             (r"audit\.log", write_audit),
+            (r"tail -n 1 history\.jsonl", "7\n"),
+            (r">> history\.jsonl", write_history),
             (r"\nset ", change),
             (r"^true$", ""),
         ]
@@ -239,6 +248,35 @@ def test_an_unreachable_host_is_counted_as_such_and_the_others_go_on() -> None:
         results = provision(crew, surveys, Provision(world.look, Owner("", "", ""), "r", Progress(quiet=True)))
     assert (results["down"].unreachable, results["down"].failed) == (1, 0)
     assert results["h1"].changed == 1
+
+
+# -- the history of switches ---
+
+
+@dataclass(frozen=True)
+class Switching(Current):
+    """The switch of an instance, as a key of the test's world."""
+
+    def probe(self) -> str:
+        return f"get {self.id}"
+
+    def diff(self, seen: Observation) -> Change | None:
+        if seen.get("value") == self.release:
+            return None
+        kind = "update" if self.release == "mended" else "switch"
+        return Change(self.id, kind, "to another release", interrupts=self.behind)
+
+    def apply(self, seen: Observation) -> Sequence[Step]:
+        return (Run(f"set {self.id} {self.release}"),)
+
+
+def test_a_switch_is_written_into_the_instances_history_and_a_mended_unit_is_not() -> None:
+    world = World(entries(Switching("a", "r1"), Switching("b", "r2", behind=("instance b",)), Switching("c", "mended")))
+    assert world.run("h1")["h1"].changed == 2
+    lines = [json.loads(text) for text in world.history]
+    assert [(x["release"], x["number"], x["verb"], x["run"], x["who"]) for x in lines] == [
+        ("r1", 7, "provision", "run-1", "me")
+    ]
 
 
 # -- exactly the plan ---

@@ -32,6 +32,8 @@ DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never t
 BROKEN = (OSError, ValueError, http.client.HTTPException)
 #: In answers to speed: how many streams, and tokens in each.
 STREAMS, TOKENS = 5, 64
+#: Seconds after which two streams are enough.
+ENOUGH = 30
 #: Health that fails so many times in a row is no moment's weakness.
 IN_A_ROW = 3
 #: What waits or runs, in vLLM's spelling and in Prometheus' older one; V0 also knows requests that it swapped out.
@@ -124,9 +126,11 @@ def tokens(body: Any) -> list[str]:
 
 def speed() -> list[dict[str, float]]:
     """Seconds to the first token, and tokens a second after it, of a few streamed answers."""
-    streams = []
-    length = longest()
+    streams: list[dict[str, float]] = []
+    length, until = longest(), time.monotonic() + ENOUGH
     for _ in range(STREAMS):
+        if len(streams) > 1 and time.monotonic() > until:  # a slow server's next answer says little more
+            break
         seen = stream(length)
         if seen:
             streams.append(seen)

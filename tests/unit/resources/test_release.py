@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -78,9 +79,9 @@ def test_a_release_is_staged_whole_and_nothing_else_is_touched(host: Host) -> No
     assert (Path(release.path) / "env").read_text() == "VLLM_API_KEY=k3y\n"
     modes = {p.name: oct(p.stat().st_mode & 0o777) for p in Path(release.path).iterdir()}
     assert modes == {"fleet-a.service": "0o644", "before-start": "0o755", "health": "0o755", "release.json": "0o644",
-                     "env": "0o600"}  # fmt: skip
+                     "env": "0o600", "number": "0o644"}  # fmt: skip
     assert not Path(host.units, "fleet-a.service").exists()
-    assert [p.name for p in Path(host.root, "a").iterdir()] == ["releases"]
+    assert sorted(p.name for p in Path(host.root, "a").iterdir()) == ["last-number", "releases"]
 
 
 def test_any_difference_makes_another_release_and_a_secret_is_one() -> None:
@@ -132,6 +133,40 @@ def test_old_releases_are_forgotten_but_never_the_current_or_the_good_one(host: 
     assert first.release in kept
     assert host.release("--port 8008").release in kept
     assert len(kept) == 6
+
+
+def test_releases_are_numbered_in_the_order_that_they_came_and_no_number_is_given_twice(host: Host) -> None:
+    def number(release: Release) -> str:
+        return (Path(release.path) / "number").read_text()
+
+    first, second, third = (host.release(f"--port {8000 + n}") for n in range(3))
+    host.settle(first)
+    host.settle(second)
+    assert (number(first), number(second)) == ("1\n", "2\n")
+    (Path(first.path) / "health").write_text("other")
+    host.settle(first)  # mended, or wanted again: it keeps its number
+    assert number(first) == "1\n"
+    shutil.rmtree(second.path)
+    host.settle(third)
+    host.settle(second)
+    assert (number(third), number(second)) == ("3\n", "4\n")
+    Path(host.root, "a", "last-number").unlink()  # a lost note: the releases that are there still tell
+    fourth = host.release("--port 9000")
+    host.settle(fourth)
+    assert number(fourth) == "5\n"
+
+
+def test_releases_from_before_there_were_numbers_get_theirs_oldest_first(host: Host) -> None:
+    old = [host.release(f"--port {8000 + n}") for n in range(3)]
+    for release in old:
+        host.settle(release)
+    for age, release in enumerate(old):
+        (Path(release.path) / "number").unlink()
+        os.utime(release.path, (1000 + age, 1000 + age))
+    Path(host.root, "a", "last-number").unlink()
+    new = host.release("--port 9000")
+    host.settle(new)
+    assert [(Path(r.path) / "number").read_text() for r in (*old, new)] == ["1\n", "2\n", "3\n", "4\n"]
 
 
 def test_a_first_start_goes_from_nothing_to_healthy(host: Host) -> None:

@@ -35,7 +35,8 @@ NEW, OLD = "bbb", "aaa"
 class World:
     """A host, its gateway and what happens to them; ``did`` is all that was done, in order."""
 
-    name, verb = "g1", "rollout"
+    name = "g1"
+    verb: releases.Verb = "rollout"
 
     def __init__(self) -> None:
         self.did: list[str] = []
@@ -64,7 +65,7 @@ class World:
     # the host
     def known(self, command: str, stdin: bytes | None) -> str:
         marks = {r: ["-", *(["current"] * (r == self.current)), *(["good"] * (r == self.good))] for r in (NEW, OLD)}
-        lines = [f'release+=qwen {r} {",".join(m)} {{"key": "key of {r}"}}' for r, m in marks.items()]
+        lines = [f'release+=qwen {r} {",".join(m)} 1 7 {{"key": "key of {r}"}}' for r, m in marks.items()]
         return "\n".join(lines) + "\n"
 
     def switch(
