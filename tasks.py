@@ -12,15 +12,30 @@ from invoke.exceptions import Exit
 
 from fleet import plan as plans
 from fleet import report, views
-from fleet.cli import check, demo, history, inventory, lab, lock, quarantine, releases, secret, size, trust, verify
+from fleet.cli import (
+    check,
+    demo,
+    gateway,
+    history,
+    inventory,
+    lab,
+    lock,
+    quarantine,
+    releases,
+    rollout,
+    secret,
+    size,
+    trust,
+    verify,
+)
 from fleet.cli.program import CHANGING, CONNECTING, confirm, end_badly_if, verb
 from fleet.cli.session import Options, Session, lock_directory, open_session
 from fleet.errors import FleetError
 from fleet.provision import HostResult, Provision
 from fleet.provision import provision as provision_hosts
-from fleet.quarantine import active, load, utc_now
+from fleet.quarantine import current as quarantined_in
 from fleet.status import read_status
-from fleet.survey import Survey, gather
+from fleet.survey import Survey, gather, wrong_input
 from roles import ROLES
 
 
@@ -54,7 +69,7 @@ def plan(
     """
     options = _options(hosts, inventory or [], limit, json, forks, timeout)
     with open_session(options, ROLES, doing="plan", allow_docker_restart=allow_docker_restart) as session:
-        surveys = session.survey_all()
+        surveys = session.survey_all(refuse=False)  # it is the plan's to show them
         whole = _whole_plan(session, surveys)
         if out:
             plans.write(whole, Path(out))
@@ -64,6 +79,10 @@ def plan(
             views.show_plan(surveys)
             if out:
                 report.note(f"written to {out}; apply exactly this: ./inv provision --plan {out}")
+    if wrong := wrong_input(surveys):
+        if json:  # people have read it in the plan
+            report.error(str(wrong))
+        raise Exit(code=wrong.exit_code)
     if any(isinstance(seen, FleetError) or seen.plan.blocked for seen in surveys.values()):
         raise Exit(code=1)
     if detailed_exitcode and not whole.empty:
@@ -133,35 +152,6 @@ def facts(
     end_badly_if(seen)
 
 
-@verb(common=CHANGING)
-def rollout(
-    c: Context,
-    hosts: str = "all",
-    inventory: list[str] | None = None,
-    limit: str = "",
-    json: bool = False,
-    forks: int = 50,
-    timeout: float = 10.0,
-    yes: bool = False,
-) -> None:
-    """Bring what waits to the hosts, one after another; the first that fails stops it all.
-
-    Example: ./inv rollout --hosts gpu-cluster
-    """
-    from fleet.rollout import rollout as rollout_hosts
-    from fleet.verify import verifier
-
-    options = _options(hosts, inventory or [], limit, json, forks, timeout)
-    with open_session(options, ROLES, doing="rollout", leave_out_quarantined=True) as session:
-        surveys = session.survey_all()
-        if not _whole_plan(session, surveys).empty and not json:
-            views.show_plan(surveys, diffs=False)
-            confirm("Roll this out, one host after another?", yes=yes)
-        work = Provision(session.survey, session.owner, session.run_name, session.progress)
-        check_host = verifier(session.crew, session.settings, session.lookups, session.progress)
-        _finish(session, rollout_hosts(session.crew, surveys, work, check_host), json=json)
-
-
 @verb(common=CONNECTING)
 def status(
     c: Context,
@@ -179,7 +169,7 @@ def status(
     options = _options(hosts, inventory or [], limit, json, forks, timeout)
     with open_session(options, ROLES, doing="status", look_up=False) as session:
         seen = session.crew.each(session.names, lambda _, transport: read_status(transport))
-    for name, row in active(load(lock_directory(options)), utc_now()).items():
+    for name, row in quarantined_in(lock_directory(options)).items():
         if name in seen:
             report.warn(f"{name} is {row}")
     if json:
@@ -245,9 +235,11 @@ def _finish(session: Session, results: dict[str, HostResult], *, json: bool) -> 
         raise Exit(code=1)
 
 
-namespace = Collection(plan, provision, rollout, facts, status, uninstall)
+namespace = Collection(plan, provision, facts, status, uninstall)
 for alone in (check, demo, history, releases, size, trust, verify):  # verbs that stand by themselves
     for name, one in alone.collection.tasks.items():
         namespace.add_task(one, name=name)
-for several in (inventory, lab, lock, quarantine, secret):  # verbs with sub-verbs: lab.up, lock.release, …
+for several in (gateway, inventory, lab, lock, quarantine, secret):  # verbs with sub-verbs: lab.up, lock.release, …
     namespace.add_collection(several.collection)
+namespace.add_collection(rollout.collection_with(ROLES))
+namespace.add_task(rollout.rollback, name="rollback")

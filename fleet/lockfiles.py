@@ -1,11 +1,13 @@
 """images.lock and models.lock: what was looked up once, so that every host gets the same bytes, today and next month.
 
-JSON, one line a file of a model, so that a change reads well in review. They lie beside the inventory and belong into
+JSON, one line a file of a model, so that a change reads well in review; the few small files that say what the model is
+stand there whole, so that sizing needs no hub. They lie beside the inventory and belong into
 version control. What stands there is never replaced unless that is asked for.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -61,12 +63,18 @@ def read_models(directory: Path) -> Models:
         for name, row in _load(path).get("models", {}).items():
             model, _, revision = str(name).rpartition("@")
             files = tuple(_file(str(file), str(words)) for file, words in sorted(row["files"].items()))
-            found[model, revision] = Manifest(model, revision, str(row["source"]), str(row["content_id"]), files)
+            texts = {str(file): str(text) for file, text in row.get("texts", {}).items()}
+            source, content = str(row["source"]), str(row["content_id"])
+            found[model, revision] = Manifest(model, revision, source, content, files, texts)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _damaged(path) from error
     for manifest in found.values():
         if manifest.content_id != content_id(manifest.files):
             raise _damaged(path, f"the files of {manifest.model} don't match their content id")
+        hashes = {file.path: file.sha256 for file in manifest.files}
+        for name, text in manifest.texts.items():
+            if hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest() != hashes.get(name):
+                raise _damaged(path, f"the {name} of {manifest.model} doesn't match its hash")
     return found
 
 
@@ -77,6 +85,7 @@ def write_models(directory: Path, models: Mapping[tuple[str, str], Manifest]) ->
             "source": manifest.source,
             "content_id": manifest.content_id,
             "files": {file.path: f"{file.sha256} {file.size}" for file in manifest.files},
+            "texts": dict(sorted(manifest.texts.items())),
         }
         for (model, revision), manifest in sorted(models.items())
     }

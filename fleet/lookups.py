@@ -18,9 +18,10 @@ from fleet.mirrors import mirrors_of
 from fleet.settings import HostSettings, Instance
 from fleet.survey import Lookups
 from fleet.target import Manifest
-from fleet.weights import hub
+from fleet.weights import hub, texts
 
 Say = Callable[[str], None]
+ModelKey = tuple[str, str]
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 
@@ -55,6 +56,7 @@ def resolve(
     }
     new_images = _ask(wanted_images, () if update else images, failures)
     new_models = _ask(wanted_models, () if update else models, failures)
+    new_models.update(_completed(wanted_models, models, new_models, settings, ca, say))
     for ref, found in new_images.items():
         _tell(say, f"image {ref}", found.digest, images[ref].digest if ref in images else "")
     for key, manifest in new_models.items():
@@ -82,15 +84,41 @@ def _image(told: HostSettings, ca: str) -> registry.Found:
 
 
 def _model(told: HostSettings, instance: Instance, ca: str) -> Manifest:
-    weights = told.weights
-    return hub.look_up(
+    weights, session = told.weights, _session(told, ca)
+    manifest = hub.look_up(
         instance.model,
         instance.revision,
         source=weights.source,
-        session=_session(told, ca),
+        session=session,
         endpoint=weights.endpoint,
         token=weights.token,
     )
+    return texts.complete(manifest, session=session, endpoint=weights.endpoint, token=weights.token)
+
+
+def _completed(
+    wanted: Container[tuple[ModelKey, str]],
+    locked: Mapping[ModelKey, Manifest],
+    new: Mapping[ModelKey, Manifest],
+    settings: Mapping[str, HostSettings],
+    ca: str,
+    say: Say,
+) -> dict[ModelKey, Manifest]:
+    """Locked models whose config.json isn't in the lock file (written by hand, or long ago), with it.
+
+    Where the hub can't give it any more that is said, and the model is judged by its name alone.
+    """
+    found: dict[ModelKey, Manifest] = {}
+    for key, manifest in locked.items():
+        host = next((name for name in settings if (key, name) in wanted), "")
+        if key in new or not host or not texts.missing(manifest):
+            continue
+        weights, session = settings[host].weights, _session(settings[host], ca)
+        try:
+            found[key] = texts.complete(manifest, session=session, endpoint=weights.endpoint, token=weights.token)
+        except LookupFailed as error:
+            say(f"model {'@'.join(key)}: sized by its name, for its config.json can't be had: {error.message}")
+    return found
 
 
 def _ask(

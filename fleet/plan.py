@@ -182,7 +182,7 @@ def _host_plan(name: str, item: Mapping[str, Any]) -> HostPlan:
         name,
         changes,
         waits,
-        tuple(Problem(p["words"], p["hint"], p["level"]) for p in item["problems"]),
+        tuple(Problem(p["words"], p["hint"], p["level"], p.get("kind", "host")) for p in item["problems"]),
         _fingerprint(changes, waits),  # worked out anew: a change added by hand makes it another plan
     )
 

@@ -101,14 +101,19 @@ class Provision:
             return result
         try:
             with HostLock(transport, self.owner) as lock:
-                self._rounds(name, transport, lock, result)
+                self.rounds(name, transport, lock, result)
         except FleetError as error:
             result.fail("host", error)
         finally:
             self.progress.finished(name)
         return result
 
-    def _rounds(self, name: str, transport: Transport, lock: HostLock, result: HostResult) -> None:
+    def rounds(self, name: str, transport: Transport, lock: HostLock, result: HostResult) -> None:
+        """All rounds, under a lock that is held; what came of them is added to ``result``.
+
+        Raises:
+            FleetError: the host is gone, or can't be looked at.
+        """
         current = self.survey(name, transport)  # what was seen before is looked at again under the lock
         if current.target.facts.jobs:
             self._follow_all(name, transport, current.target.facts.jobs)

@@ -203,6 +203,18 @@ def differences(old: Known | None, new: Known) -> list[str]:
     return lines or ["the environment or the unit"]
 
 
+def still_there(instance: str, release: str) -> str:
+    """A script that ends with 0 where the release's image and weights are on the host; else it prints what is gone.
+
+    The release's own before-start names both: what it looks for is looked for here, and nothing is started.
+    """
+    start = f"{INSTANCES}/{instance}/releases/{release}/before-start"
+    return f"""f={start}; [ -x "$f" ] || {{ echo "its files are gone"; exit 1; }}
+i=$(sed -n 's/^docker image inspect \\([^ ]*\\) .*/\\1/p' "$f"); w=$(sed -n 's/^\\[ -f \\([^ ]*\\) \\].*/\\1/p' "$f")
+timeout 20 docker image inspect "$i" >/dev/null 2>&1 || {{ echo "its image $i is gone"; exit 1; }}
+[ -f "$w" ] || {{ echo "its model's files are gone ($w)"; exit 1; }}"""
+
+
 def go_back(instance: str, release: str, *, root: str = INSTANCES, units: str = UNITS) -> list[Step]:
     """The steps to ``release``, which lies on the host: switch, restart, wait until it serves, remember it as good."""
     return [switch_step(instance, release, root=root, units=units), *serve_steps(instance, "restart", root=root)]

@@ -174,15 +174,20 @@ class Pending:
 
 @dataclass(frozen=True)
 class Problem:
-    """A finding of a role's preflight. An ``error`` keeps this host untouched; a ``warning`` is only said."""
+    """A finding of a role's preflight. An ``error`` keeps this host untouched; a ``warning`` is only said.
+
+    ``kind`` is ``host`` for what the host is or holds, ``input`` for what is asked of it and can't be: an error of that
+    kind is wrong input, which ends the whole run before anything is changed anywhere.
+    """
 
     words: str
     hint: str = ""
     level: str = "error"
+    kind: str = "host"
 
     def as_json(self) -> dict[str, str]:
         """The object that stands in a plan's ``problems``."""
-        return {"level": self.level, "words": self.words, "hint": self.hint}
+        return {"level": self.level, "kind": self.kind, "words": self.words, "hint": self.hint}
 
 
 def digest(value: object, key: bytes) -> str:

@@ -6,6 +6,7 @@ import hashlib
 import hmac
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
 MASK: Final = "********"
@@ -40,6 +41,12 @@ class Secret:
 
     def __format__(self, spec: str) -> str:
         return format(MASK, spec)
+
+
+@lru_cache(maxsize=4096)
+def slow_digest(text: str, purpose: str) -> str:
+    """A digest that is dear to guess against, for ids that are seen by all though a secret is part of them (hex)."""
+    return hashlib.scrypt(text.encode(), salt=f"vllm-fleet {purpose}".encode(), n=2**14, r=8, p=1, dklen=16).hex()
 
 
 def mask(text: str, secrets: Iterable[str]) -> str:

@@ -19,7 +19,7 @@ for d in /etc/fleet/instances/*/; do
 done
 timeout 20 docker ps --filter label=fleet.instance \\
   --format 'runs+={{{{.Label "fleet.instance"}}}} {{{{.Label "fleet.release"}}}}' 2>/dev/null
-{releases.SCRIPT}
+( {releases.SCRIPT} )
 echo end=yes"""
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from fleet import facts as facts_module
 from fleet.apply import look
-from fleet.errors import CommandFailed, FleetError
+from fleet.errors import CommandFailed, Findings, FleetError, InputError, SettingsError
 from fleet.facts import Facts
 from fleet.plan import HostPlan, plan_host
 from fleet.resource import Problem, Resource
@@ -33,6 +33,7 @@ class Lookups:
     """What was looked up once for all hosts: image digests, model manifests, the mirrors' CA.
 
     ``image_sizes`` is image reference → bytes as they travel; ``failures`` is host → what could not be found for it.
+    ``gateways`` are the hosts that are one, ``peers`` all hosts with instances where there is one.
     """
 
     digests: Mapping[str, str]
@@ -40,6 +41,8 @@ class Lookups:
     ca: str = ""
     image_sizes: Mapping[str, int] = field(default_factory=dict)
     failures: Mapping[str, FleetError] = field(default_factory=dict)
+    peers: Mapping[str, HostSettings] = field(default_factory=dict)
+    gateways: Collection[str] = ()
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,18 @@ class Survey:
     target: Target
     resources: tuple[Resource, ...]
     plan: HostPlan
+
+
+def wrong_input(surveys: Mapping[str, Survey | FleetError]) -> InputError | None:
+    """What is asked of hosts and can't be, as their facts told: wrong input for the whole run."""
+    found = [
+        SettingsError(problem.words, where=name, hint=problem.hint)
+        for name, seen in surveys.items()
+        if isinstance(seen, Survey)
+        for problem in seen.plan.problems
+        if problem.level == "error" and problem.kind == "input"
+    ]
+    return None if not found else found[0] if len(found) == 1 else Findings(found)
 
 
 def gather(transport: Transport) -> Facts:
@@ -92,6 +107,8 @@ def survey(
         lookups.ca,
         allow_docker_restart,
         lookups.image_sizes,
+        lookups.peers,
+        transport.name in lookups.gateways,
     )
     problems = tuple(problem for role in roles for problem in role.problems(target))
     resources = tuple(resource for role in roles for resource in role.resources(target))

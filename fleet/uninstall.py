@@ -8,6 +8,8 @@ from typing import Final
 
 from fleet.resource import Problem, Resource
 from fleet.resources import Absent, Removed
+from fleet.resources.gateway import UNIT
+from fleet.resources.gateway_gone import GatewayGone
 from fleet.target import Target
 
 #: Files that bear our name; each is ours alone. What others own too (daemon.json) keeps what was merged into it.
@@ -40,6 +42,8 @@ class Uninstall:
         """Every instance gone, then our files."""
         for instance in target.facts.instances:
             yield Removed(instance)
+        if UNIT in target.facts.units:
+            yield GatewayGone()
         for path in FILES:
             yield Absent(path, WHY)
         if self.weights:

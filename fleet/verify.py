@@ -181,7 +181,10 @@ def targets(
     def see(name: str, transport: Transport) -> Target:
         progress.doing(name, "looking")
         try:
-            return Target(name, told[name], gather(transport), lookups.digests, lookups.manifests, lookups.ca)
+            return Target(
+                name, told[name], gather(transport), lookups.digests, lookups.manifests, lookups.ca,
+                peers=lookups.peers, gateway=name in lookups.gateways,
+            )  # fmt: skip
         finally:
             progress.finished(name)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fleet.survey import Role
-from roles import container_runtime, host_baseline, model_weights, nvidia_driver, vllm_image, vllm_service
+from roles import container_runtime, gateway, host_baseline, model_weights, nvidia_driver, vllm_image, vllm_service
 
 ROLES: tuple[Role, ...] = (
     host_baseline,
@@ -12,4 +12,5 @@ ROLES: tuple[Role, ...] = (
     vllm_image,
     model_weights,
     vllm_service,
+    gateway,
 )

@@ -40,7 +40,7 @@ OLDEST: Final = 20
 
 def resources(target: Target) -> Iterator[Resource]:
     """The toolkit first: Docker looks for its hook only when it starts."""
-    if not target.facts.family:
+    if not target.facts.family or target.only_gateway:
         return
     yield from _authorities(target)
     yield from _toolkit(target)
@@ -57,8 +57,8 @@ def problems(target: Target) -> Iterator[Problem]:
     facts, told = target.facts, target.settings.runtime
     there = dict(facts.runtime_packages)
     engines = [name for name in ("docker-ce", "docker.io", "moby-engine", "moby") if name in there]
-    if not facts.family:
-        return  # host_baseline says so
+    if not facts.family or target.only_gateway:
+        return  # of the first host_baseline says so
     if "podman-docker" in there:
         yield Problem("`docker` is podman here (package podman-docker)", "remove podman-docker, or leave this host out")
     if len(engines) > 1:
@@ -144,6 +144,8 @@ def _daemon(target: Target) -> Resource:
     if not version:
         return Pending(f"json:{DAEMON_JSON}", "Docker's version")
     values: dict[str, object] = {"log-driver": "json-file", "log-opts": {"max-size": "50m", "max-file": "3"}}
+    if not target.facts.swarm:  # Docker refuses the two together
+        values["live-restore"] = True  # what serves outlives a crash or an upgrade of the daemon
     if "data_root" in told.model_fields_set:
         values["data-root"] = told.data_root
     if mirrors := _hub_mirrors(target):

@@ -56,7 +56,7 @@ def problems(target: Target) -> Iterator[Problem]:
     """What is wrong with the host itself, all at once. Nothing has been changed yet when this is read."""
     facts = target.facts
     yield from _system(facts)
-    if facts.memory_kib and facts.memory_kib < LEAST_MEMORY:
+    if facts.memory_kib and facts.memory_kib < LEAST_MEMORY and not target.only_gateway:
         yield Problem(
             f"{facts.memory_kib / 1024**2:.1f} GiB of memory: loading a model needs more",
             "8 GiB is the least; a model's weights pass through memory on their way to the GPUs",

@@ -46,7 +46,7 @@ Flavour = Literal["open", "proprietary"]
 def resources(target: Target) -> Iterator[Resource]:
     """Where packages come from, what keeps them still, the packages, the module, and the daemons around it."""
     facts = target.facts
-    if not managed(target) or not facts.pci_gpus:
+    if target.only_gateway or not managed(target) or not facts.pci_gpus:
         return
     source = mirrors_of(target.settings).source("cuda", facts)
     if source is None:
@@ -81,6 +81,8 @@ def resources(target: Target) -> Iterator[Resource]:
 def problems(target: Target) -> Iterator[Problem]:
     """What keeps the GPUs of this host from working, told before anything is changed."""
     facts, driver = target.facts, target.settings.driver
+    if target.only_gateway:
+        return
     if not facts.pci_gpus and not facts.gpus:
         if target.settings.instances:
             yield Problem("no NVIDIA GPU on the bus", "is it the right host? lspci | grep -i nvidia")

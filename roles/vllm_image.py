@@ -19,7 +19,7 @@ DRIVERS: Final = {"11": 450, "12": 525, "13": 580}
 def resources(target: Target) -> Iterator[Resource]:
     """The image, and the derived one."""
     pulled = pulled_image(target)
-    if pulled is None:
+    if pulled is None or target.only_gateway:
         return
     yield pulled
     if derived := derived_image(target, pulled):
@@ -29,6 +29,8 @@ def resources(target: Target) -> Iterator[Resource]:
 def problems(target: Target) -> Iterator[Problem]:
     """A driver that is too old for the image's CUDA."""
     image = target.settings.image
+    if target.only_gateway:
+        return
     if target.settings.instances and not target.image_digest:
         yield Problem(f"the digest of {image.ref} isn't known", "see the look-up's error, or set image.digest")
     need = DRIVERS.get((image.cuda or "").partition(".")[0])

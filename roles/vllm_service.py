@@ -6,11 +6,12 @@ import hashlib
 import ipaddress
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
-from fleet.errors import CatalogError
 from fleet.facts import Gpu
+from fleet.gateway.balancer import key_id
 from fleet.resource import Pending, Problem, Resource
 from fleet.resources import Current, File, Release, Removed, Serving
 from fleet.resources.release import CACHES, INSTANCES, RELEASE, unit_name
@@ -18,7 +19,6 @@ from fleet.resources.weights import revision_directory
 from fleet.secret import Secret
 from fleet.settings import Instance
 from fleet.shell import quote
-from fleet.sizing import Request, from_smi, size
 from fleet.sizing.options import render_args
 from fleet.systemd import exec_line
 from fleet.target import TEMPLATES, Manifest, Target
@@ -66,7 +66,8 @@ def resources(target: Target) -> Iterator[Resource]:
             continue
         yield release
         yield Current(instance.name, release.release, _behind(target, instance), _reload_harms(target))
-        yield Serving(instance.name, _patience(target.manifest(instance)))
+        patience = target.settings.rollout.start_deadline or _patience(target.manifest(instance))
+        yield Serving(instance.name, patience)
 
 
 def problems(target: Target) -> Iterator[Problem]:
@@ -94,7 +95,8 @@ def release_of(target: Target, instance: Instance) -> Release | None:
     gpus = target.assignment.gpus.get(instance.name)
     if manifest is None or not image or not gpus:
         return None
-    arguments = {**_automatic(instance, gpus), **instance.args}
+    judged = target.judgements[instance.name]
+    arguments = judged.args
     words = render_args(target.settings.image.vllm or "", arguments)
     weights = revision_directory(target.settings.weights.root, manifest)
     cache = hashlib.sha256("\0".join([image, *words]).encode()).hexdigest()[:12]
@@ -114,6 +116,8 @@ def release_of(target: Target, instance: Instance) -> Release | None:
         "uuids": "|".join(gpu.uuid for gpu in gpus),
         "url": _url(instance),
         "label": '{{index .Config.Labels "fleet.release"}}',
+        "owner": '{{index .Config.Labels "fleet.instance"}}',
+        "alive": '{{.State.Running}} {{index .Config.Labels "fleet.release"}}',
         "stop_seconds": STOP_SECONDS,
     }
     values["command"] = exec_line(_command(target, instance, values, weights, words))
@@ -121,15 +125,17 @@ def release_of(target: Target, instance: Instance) -> Release | None:
         "instance": instance.name, "release": RELEASE, "image": target.settings.image.ref,
         "digest": target.image_digest, "vllm": target.settings.image.vllm, "model": instance.model,
         "revision": instance.revision, "content_id": manifest.content_id, "served_name": instance.served_name,
-        "listen": instance.listen, "port": instance.port, "gpus": [gpu.uuid for gpu in gpus], "args": arguments,
+        "listen": instance.listen, "port": instance.port, "key": key_id(instance.api_key),
+        "gpus": [gpu.uuid for gpu in gpus], "args": arguments, "chosen": judged.chosen,
     }  # fmt: skip
     files = {
         unit_name(instance.name): render(TEMPLATES / "vllm_service" / "unit.j2", values),
         "before-start": render(TEMPLATES / "vllm_service" / "before-start.j2", values),
+        "stay": render(TEMPLATES / "vllm_service" / "stay.j2", values),
         "health": render(TEMPLATES / "vllm_service" / "health.j2", values),
         "release.json": json.dumps(about, indent=2, ensure_ascii=False, default=str) + "\n",
     }
-    return Release(instance.name, files, _environment(instance))
+    return Release(instance.name, files, _environment(instance), notes=judged.notes)
 
 
 def _command(
@@ -140,7 +146,7 @@ def _command(
     entry = target.settings.image.entrypoint
     serve = [*entry[1:], model] if entry[-1] == "serve" else [*entry[1:], "--model", model]
     return [
-        "/usr/bin/docker", "run", "--rm", "--init", "--pull=never", f"--name={values['container']}",
+        "/usr/bin/docker", "run", "--init", "--pull=never", f"--name={values['container']}",
         f"--label=fleet.instance={instance.name}", f"--label=fleet.release={RELEASE}",
         "--network=host", "--ipc=host", *_limits(target),
         "--security-opt=no-new-privileges", "--log-driver=json-file", "--log-opt=max-size=50m", "--log-opt=max-file=3",
@@ -178,42 +184,18 @@ def _plain(value: object) -> str:
     return value.reveal() if isinstance(value, Secret) else str(int(value) if isinstance(value, bool) else value)
 
 
-def _automatic(instance: Instance, gpus: Sequence[Gpu]) -> dict[str, Any]:
-    """What isn't said: all of the GPUs together, and half precision where bfloat16 can't be (before Ampere)."""
-    said = {name.replace("_", "-") for name in instance.args}
-    found: dict[str, Any] = {}
-    if len(gpus) > 1 and not said & {"tensor-parallel-size", "pipeline-parallel-size", "data-parallel-size"}:
-        found["tensor-parallel-size"] = len(gpus)
-    if "dtype" not in said and any(gpu.compute_capability.partition(".")[0] in ("6", "7") for gpu in gpus):
-        found["dtype"] = "half"
-    return found
-
-
 def _refused_by_sizing(target: Target, instance: Instance) -> Iterator[Problem]:
-    """What can't run on these GPUs never reaches them. A model that the catalog doesn't know is left to vLLM itself."""
-    gpus = target.assignment.gpus.get(instance.name)
-    if not gpus:
+    """What can't run on these GPUs never reaches them. What sizing doesn't know is left to vLLM itself."""
+    judged = target.judgements.get(instance.name)
+    if judged is None or not judged.refusals:
         return
-    request = Request(
-        model=instance.model,
-        gpu=from_smi(gpus[0].name, gpus[0].memory_mib, gpus[0].compute_capability),
-        count=len(gpus),
-        version=target.settings.image.vllm or "",
-        args={**_automatic(instance, gpus), **instance.args},
-        env={name: str(value) for name, value in instance.env.items()},
-        host_memory_gib=target.facts.memory_kib / 2**20 or None,
-        driver=gpus[0].driver or None,
-        cuda=target.settings.image.cuda,
-    )
-    try:
-        answer = size(request)
-    except CatalogError:
-        return
-    for reason in answer.refusals:
-        yield Problem(
-            f"instance {instance.name!r} can't run here: {reason.words} [{reason.rule}]",
-            f"./inv size --model {instance.model} --gpu '{gpus[0].name}' --count {len(gpus)} says what would",
-        )
+    gpus = target.assignment.gpus[instance.name]
+    reasons = "; ".join(f"{reason.words} [{reason.rule}]" for reason in judged.refusals)
+    kinds = Counter(gpu.name for gpu in gpus)
+    on = " and ".join(f"{count}×{name}" for name, count in kinds.items())
+    more = f"./inv size --hosts {target.name} --explain says why"
+    hint = f"what runs here: {judged.instead}; {more}" if judged.instead else f"nothing runs here; {more}"
+    yield Problem(f"instance {instance.name!r} can't run on {on}: {reasons}", hint, kind="input")
 
 
 def _url(instance: Instance) -> str:

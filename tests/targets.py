@@ -16,9 +16,9 @@ FILES = (ModelFile("config.json", 1373, "c" * 64), ModelFile("model.safetensors"
 MANIFEST = Manifest(MODEL, "master", "modelscope", content_id(FILES), FILES)
 
 
-def gpu(index: int, name: str = "NVIDIA A40", capability: str = "8.6") -> Gpu:
-    """One GPU of 45 GiB."""
-    return Gpu(index, f"GPU-{index}", name, f"00000000:0{index}:00.0", 46068, 0, "580.95.05", capability, "[N/A]")
+def gpu(index: int, name: str = "NVIDIA A40", capability: str = "8.6", memory_mib: int = 46068) -> Gpu:
+    """One GPU, of 45 GiB unless told otherwise."""
+    return Gpu(index, f"GPU-{index}", name, f"00000000:0{index}:00.0", memory_mib, 0, "580.95.05", capability, "[N/A]")
 
 
 def facts(**known: Any) -> Facts:

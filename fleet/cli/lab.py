@@ -14,7 +14,7 @@ from fleet.cli.program import confirm, verb
 
 @verb(common="json yes")
 def up(c: Context, json: bool = False, yes: bool = False) -> None:
-    """Raise three real hosts (systemd, sshd, apt; simulated GPUs) and what surrounds them.
+    """Raise real hosts (systemd, sshd, apt; simulated GPUs) and what surrounds them: three, or FLEET_LAB_SHAPE=twelve.
 
     Example: ./inv lab.up && ./inv plan --inventory inventory/lab.yml
     """
@@ -24,7 +24,9 @@ def up(c: Context, json: bool = False, yes: bool = False) -> None:
     lacking = machine.missing()
     if lacking:
         confirm(f"Install {', '.join(lacking)} by apt?", yes=yes)
-    _show(lab.up(lambda text: report.note(f"lab  {text}")), json=json)
+    found = lab.up(lambda text: report.note(f"lab  {text}"))
+    _show(found, json=json)
+    report.note(f"→ its inventory: export FLEET_INVENTORY={found['inventory']}")
 
 
 @verb(common="json yes")

@@ -126,6 +126,9 @@ class Program(InvokeProgram):
         except KeyboardInterrupt:
             report.note("\nended by Ctrl-C")
             code = 130
+        except BrokenPipeError:  # `--help | head`: who reads us has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            code = 0
         else:
             code = 0
         sys.stdout.flush()

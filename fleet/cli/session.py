@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from fleet import home, quarantine, report
+from fleet.cli.masking import remember_secrets, remember_vaults
 from fleet.crew import Crew
-from fleet.errors import FleetError, InputError, SettingsError, UsageError
+from fleet.errors import FleetError, SettingsError, UsageError
+from fleet.gateway.models import check_gateways
 from fleet.inventory import Host, Inventory, load
 from fleet.inventory.connection import ssh_options
-from fleet.inventory.values import secrets_in
 from fleet.lock import Owner
 from fleet.plan import inputs_of
 from fleet.progress import Progress
-from fleet.secret import Secret
-from fleet.settings import RESERVED, HostSettings, all_settings
-from fleet.survey import Lookups, Role, Survey, survey
+from fleet.settings import HostSettings, all_settings
+from fleet.survey import Lookups, Role, Survey, survey, wrong_input
 from fleet.target import ROOT
 from fleet.transport import Transport
 from fleet.transport.logged import LoggedTransport
 from fleet.transport.login import Login
+
+#: Hosts of this group are gateways.
+GATEWAY = "gateway"
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,12 @@ def open_inventory(options: Options) -> tuple[Inventory, list[Host]]:
 
 @dataclass
 class Session:
-    """One run over some hosts. ``with`` closes every connection at its end."""
+    """One run over some hosts. ``with`` closes every connection at its end.
+
+    ``gateways`` are all gateways of the inventory with their settings, whether picked or not: ``crew`` reaches them,
+    so that a rollout over one host can drain it everywhere. ``peers`` are all its hosts with instances, where it has a
+    gateway.
+    """
 
     options: Options
     hosts: Sequence[Host]
@@ -93,6 +100,8 @@ class Session:
     inputs: Mapping[str, str]
     key: bytes
     allow_docker_restart: bool = False
+    gateways: Mapping[str, HostSettings] = field(default_factory=dict)
+    peers: Mapping[str, HostSettings] = field(default_factory=dict)
 
     @property
     def names(self) -> list[str]:
@@ -108,15 +117,26 @@ class Session:
         """Look at one host."""
         return survey(
             transport,
-            self.settings[name],
+            self.settings.get(name) or self.gateways[name],
             self.lookups,
             self.roles,
             self.key,
             allow_docker_restart=self.allow_docker_restart,
         )
 
-    def survey_all(self) -> dict[str, Survey | FleetError]:
-        """Look at all hosts."""
+    def survey_all(self, *, refuse: bool = True) -> dict[str, Survey | FleetError]:
+        """Look at all hosts.
+
+        Raises:
+            InputError: with ``refuse``, where something is asked of a host that can't be; nothing was changed anywhere.
+        """
+        surveys = self.survey_these(self.names)
+        if refuse and (wrong := wrong_input(surveys)):
+            raise wrong
+        return surveys
+
+    def survey_these(self, names: Sequence[str]) -> dict[str, Survey | FleetError]:
+        """Look at some hosts, gateways that weren't picked among them."""
 
         def look(name: str, transport: Transport) -> Survey:
             self.progress.doing(name, "looking")
@@ -125,7 +145,7 @@ class Session:
             finally:
                 self.progress.finished(name)
 
-        return self.crew.each(self.names, look)
+        return self.crew.each(names, look)
 
     def __enter__(self) -> Session:
         self.progress.__enter__()
@@ -153,22 +173,32 @@ def open_session(
     Raises:
         InputError: what is wrong, with file and line; no host was touched.
     """
-    _, hosts = open_inventory(options)
+    inventory, hosts = open_inventory(options)
     if leave_out_quarantined:
-        hosts = _without_quarantined(hosts, lock_directory(options))
-    _remember_vaults(hosts)
-    settings, warnings = all_settings(hosts)
+        rows = quarantine.current(lock_directory(options))
+        for name in (host.name for host in hosts if host.name in rows):
+            report.warn(f"{name} is left out: {rows[name]}")
+        hosts = [host for host in hosts if host.name not in rows]
+    around = Around.of(inventory, hosts)
+    remember_vaults(around.hosts)
+    everybody, warnings = all_settings(around.hosts, gateway=bool(around.gateways))
+    settings = {host.name: everybody[host.name] for host in hosts}
+    gateways = {name: everybody[name] for name in around.gateways}
+    peers = {name: told for name, told in everybody.items() if told.instances} if gateways else {}
+    warnings.extend(check_gateways(gateways, peers))
     for words in warnings:
         report.warn(words)
-    logins = {host.name: login_of(host, options.timeout) for host in hosts}
-    _remember_secrets(settings, logins)
+    logins = {h.name: login_of(h, options.timeout) for h in around.hosts if h.name in settings or h.name in gateways}
+    remember_secrets(everybody, logins)
     key = home.hash_key()
     logs = home.new_run()
     lookups = Lookups({}, {}, _authorities(settings))
     if look_up:
         from fleet.lookups import resolve
 
-        lookups = resolve(settings, lock_directory(options), ca=lookups.ca, say=report.note)
+        serving = {name: told for name, told in settings.items() if told.instances or name not in gateways}
+        lookups = resolve(serving, lock_directory(options), ca=lookups.ca, say=report.note)
+    lookups = replace(lookups, peers=peers, gateways=tuple(gateways))
     inputs = inputs_of(
         {"inventory": sources(options.inventory), "roles": [ROOT / "roles"], "templates": [ROOT / "templates"]}
     )
@@ -185,16 +215,27 @@ def open_session(
         inputs=inputs,
         key=key,
         allow_docker_restart=allow_docker_restart,
+        gateways=gateways,
+        peers=peers,
     )
 
 
-def _without_quarantined(hosts: Sequence[Host], directory: Path) -> list[Host]:
-    """The hosts that aren't in quarantine; each that is, is told with its reason."""
-    rows = quarantine.active(quarantine.load(directory), quarantine.utc_now())
-    for host in hosts:
-        if host.name in rows:
-            report.warn(f"{host.name} is left out: {rows[host.name]}")
-    return [host for host in hosts if host.name not in rows]
+@dataclass(frozen=True)
+class Around:
+    """The picked hosts and, where the inventory has a gateway, all that it stands before, and all gateways."""
+
+    hosts: Sequence[Host]
+    gateways: Sequence[str] = ()
+
+    @classmethod
+    def of(cls, inventory: Inventory, picked: Sequence[Host]) -> Around:
+        """Nobody but the picked ones where there is no gateway: what isn't looked at can't be wrong."""
+        gateways = inventory.names(GATEWAY) if GATEWAY in inventory.groups else []
+        if not gateways:
+            return cls(picked)
+        names = {host.name for host in picked} | set(gateways)
+        everybody = (inventory.host(name) for name in inventory.names("all"))
+        return cls([host for host in everybody if host.name in names or host.has("instances")], gateways)
 
 
 def connector(logins: Mapping[str, Login], logs: Path) -> Callable[[str], Transport]:
@@ -225,28 +266,6 @@ def login_of(host: Host, timeout: float) -> Login:
         become_password=connection.become_password or connection.password,
         timeout=float(connection.timeout or timeout),
     )
-
-
-def _remember_vaults(hosts: Sequence[Host]) -> None:
-    """A vaulted proxy or port isn't a secret to the schema, but no line shows it all the same, findings included."""
-    for host in hosts:
-        for name in RESERVED:
-            if host.has(name):
-                with contextlib.suppress(InputError):  # said by the check that comes next
-                    report.secrets.update(secret.reveal() for secret in secrets_in(host.resolve(name)))
-
-
-def _remember_secrets(settings: Mapping[str, HostSettings], logins: Mapping[str, Login]) -> None:
-    """Tell the report what no line may show."""
-    for login in logins.values():
-        report.secrets.update(s.reveal() for s in (login.password, login.become_password) if s)
-    for told in settings.values():
-        found = [told.weights.token, *(i.api_key for i in told.instances)]
-        if told.image.login:
-            found.append(told.image.login.password)
-        for instance in told.instances:
-            found.extend(v for v in instance.env.values() if isinstance(v, Secret))
-        report.secrets.update(s.reveal() for s in found if s)
 
 
 def _authorities(settings: Mapping[str, HostSettings]) -> str:

@@ -57,7 +57,7 @@ if have nvidia-smi; then
 fi
 if have docker; then
   say docker_client "$(docker --version 2>/dev/null)"
-  if o=$(lim docker info --format '{{.ServerVersion}}|{{.CgroupDriver}}|{{.DockerRootDir}}|{{.LiveRestoreEnabled}}|{{json .Runtimes}}' 2>&1); then
+  if o=$(lim docker info --format '{{.ServerVersion}}|{{.CgroupDriver}}|{{.DockerRootDir}}|{{.LiveRestoreEnabled}} {{.Swarm.LocalNodeState}}|{{json .Runtimes}}' 2>&1); then
     say docker "$o"
     lim docker ps --all --no-trunc --format '{{.Names}}|{{.State}}|{{.Image}}|{{.Label "fleet.instance"}}|{{.ID}}' 2>/dev/null |
       while IFS= read -r l; do add container "$l"; done

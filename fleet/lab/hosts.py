@@ -38,10 +38,14 @@ def make_keys() -> None:
 def prepare(host: LabHost, root: Path, mirror_key: bytes) -> None:
     """Lay out the host's disk: an overlay over ``root``, and what makes this host this host."""
     destroy(host)
-    for part in ("upper", "work", "root", "docker"):
-        (host.place / part).mkdir(parents=True, exist_ok=True)
+    disk = host.place / "disk"
+    disk.mkdir(parents=True)
+    if host.disk:
+        _own_disk(disk, host.disk)
+    for part in (disk / "upper", disk / "work", disk / "docker", host.root):
+        part.mkdir(parents=True, exist_ok=True)
     run(["mount", "-t", "overlay", f"fleetlab-{host.name}", "-o",
-         f"lowerdir={root},upperdir={host.place / 'upper'},workdir={host.place / 'work'}", host.root])  # fmt: skip
+         f"lowerdir={root},upperdir={disk / 'upper'},workdir={disk / 'work'}", host.root])  # fmt: skip
     etc = host.root / "etc"
     (etc / "hostname").write_text(f"{host.name}\n")
     lines = [f"{SERVICE} registry.lab mirror.lab hub.lab", *(f"{h.address} {h.name}" for h in HOSTS)]
@@ -59,6 +63,16 @@ def prepare(host: LabHost, root: Path, mirror_key: bytes) -> None:
         _authorize(host.root / "home" / host.user, public, owner)
     simulated.furnish(host)
     _writable_cgroups(host)
+
+
+def _own_disk(place: Path, gib: int) -> None:
+    """A file system of that size in a sparse file: it can be full while this machine's own isn't."""
+    image = place.with_suffix(".img")
+    with image.open("wb") as file:
+        file.truncate(gib << 30)
+    # No journal: a host that loses its power here loses its processes, never what this machine's kernel has written.
+    run(["mkfs.ext4", "-q", "-F", "-m", "0", "-O", "^has_journal", "-E", "lazy_itable_init=1,nodiscard", image])
+    run(["mount", "-o", "loop,noatime", image, place])
 
 
 def start(host: LabHost) -> None:

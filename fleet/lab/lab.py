@@ -14,16 +14,19 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
+from fleet.errors import UsageError
 from fleet.lab import hosts, image, machine, mirror, models, network, roots, services
 from fleet.lab.machine import LabError
-from fleet.lab.names import HOSTS, HUB_PORT, MIRROR_PORT, SERVICE, LabHost
+from fleet.lab.names import EVERY, HOSTS, HUB_PORT, INVENTORY, MIRROR_PORT, REMEMBERED, SERVICE, SHAPE, SHAPES, LabHost
 from fleet.target import ROOT
 
 Say = Callable[[str], None]
 SERVES: Final = ("real", "stand-in")
 VARIABLES: Final = ROOT / "inventory" / "group_vars" / "lab.json"
-LOCKS: Final = ROOT / "inventory" / "lab.lock"
+#: What the lab's tiny models are must never stand in a real fleet's lock files.
+LOCKS: Final = (ROOT / INVENTORY).with_suffix(".lock")
 _OWNER: Final = "owner"
+_FILL: Final = "/var/tmp/fleet-lab-fill"
 
 
 def serves() -> str:
@@ -42,6 +45,8 @@ def up(say: Say) -> dict[str, Any]:
         LabError: a piece didn't come up.
     """
     machine.require()
+    if SHAPE not in SHAPES:
+        raise UsageError(f"FLEET_LAB_SHAPE: there is no {SHAPE!r}", hint=f"there are: {', '.join(SHAPES)}")
     _ours()
     with _heard(say):
         if status()["up"]:
@@ -52,14 +57,19 @@ def up(say: Say) -> dict[str, Any]:
             say(f"installing {', '.join(lacking)} by apt")
             machine.install_missing()
         down(lambda text: None)
+        machine.allow_many()
         machine.work().mkdir(parents=True, exist_ok=True)
         (machine.work() / _OWNER).write_text(str(ROOT))
+        REMEMBERED.write_text(SHAPE + "\n")
         say("root file systems (made once: about a minute for each release)")
-        releases = {host.release: roots.root_of(host.release) for host in HOSTS}
+        for release in sorted({host.release for host in HOSTS}):
+            roots.root_of(release)
         say("package mirror (filled once, by this machine's own apt and pip)")
         home = machine.cache() / "gnupg"
         fingerprint = mirror.make_key(home)
         tree = mirror.fill(home)
+        disks = {host.name: roots.ready_root_of(host.release, host.ready, tree / f"debian-{host.release}")
+                 for host in HOSTS}  # fmt: skip
         kind = serves()
         say("the model that is served (a tiny Qwen2.5-VL, made once)")
         authority = services.make_authority()
@@ -75,7 +85,7 @@ def up(say: Say) -> dict[str, Any]:
         hosts.make_keys()
         key = mirror.public_key(home)
         for host in HOSTS:
-            hosts.prepare(host, releases[host.release], key)
+            hosts.prepare(host, disks[host.name], key)
             hosts.start(host)
         hosts.write_known_hosts()
         _write_variables(fingerprint, kind, authority)
@@ -92,21 +102,22 @@ def down(say: Say) -> None:
     """
     _ours()
     say("ending the lab")
-    for host in HOSTS:
+    for host in EVERY:  # also those of a shape that isn't this one
         hosts.destroy(host)
     for name in services.NAMES:
         services.stop(name)
     network.down()
     VARIABLES.unlink(missing_ok=True)
     shutil.rmtree(LOCKS, ignore_errors=True)
-    (machine.work() / _OWNER).unlink(missing_ok=True)
+    for note in (machine.work() / _OWNER, REMEMBERED):
+        note.unlink(missing_ok=True)
 
 
 def _ours() -> None:
     """Refuse to touch another checkout's lab; one that is gone, or whose hosts are all off, has no claim."""
     file = machine.work() / _OWNER
     owner = Path(file.read_text()) if file.exists() else ROOT
-    if owner != ROOT and owner.exists() and any(hosts.running(host) for host in HOSTS):
+    if owner != ROOT and owner.exists() and any(hosts.running(host) for host in EVERY):
         raise LabError(
             f"the lab in {machine.work()} belongs to {owner}", where="lab",
             hint="end it there (./inv lab.down), or have a second one: FLEET_LAB_SLOT=1 FLEET_LAB_DIR=/var/lib/lab-1",
@@ -114,17 +125,19 @@ def _ours() -> None:
 
 
 def status() -> dict[str, Any]:
-    """``{up, serves, hosts: {name: {…}}, services: {name: bool}}``."""
+    """``{up, shape, inventory, serves, hosts: {name: {…}}, services: {name: bool}}``."""
     running = {host.name: hosts.running(host) for host in HOSTS}
     named = {name: services.running(name) for name in services.NAMES}
     kind = json.loads(VARIABLES.read_text())["lab"]["serves"] if VARIABLES.exists() else ""
     return {
         "up": all(running.values()) and all(named.values()),
+        "shape": SHAPE,
+        "inventory": INVENTORY,
         "serves": kind,
         "hosts": {
             host.name: {
                 "running": running[host.name], "address": host.address, "release": host.release,
-                "gpus": f"{host.count}×{host.gpu}", "user": host.user,
+                "gpus": f"{host.count}×{host.gpu}" if host.count else "none", "user": host.user,
             }
             for host in HOSTS
         },
@@ -167,6 +180,25 @@ def kill(which: LabHost) -> None:
     os.kill(pid, signal.SIGKILL)
 
 
+def fill_disk(which: LabHost) -> None:
+    """Leave not a byte free on the host's disk: for itself, for Docker, for all.
+
+    Raises:
+        LabError: the host has no disk of its own (the shape ``three``), or is down.
+    """
+    if not which.disk:
+        raise LabError(f"{which.name} shares this machine's disk", where="lab", hint="FLEET_LAB_SHAPE=twelve")
+    run(
+        which,
+        f"fallocate -l $(df --output=avail -B1 / | tail -1) {_FILL}.1 || :; dd if=/dev/zero of={_FILL}.2 bs=4k || :",
+    )
+
+
+def free_disk(which: LabHost) -> None:
+    """Undo it."""
+    run(which, f"rm -f {_FILL}.1 {_FILL}.2")
+
+
 def _leader(host: LabHost) -> int:
     """The process on this machine that is the host's PID 1."""
     nspawn = int((host.place / "nspawn.pid").read_text())
@@ -184,6 +216,8 @@ def _write_variables(fingerprint: str, kind: str, authority: Path) -> None:
         "toolkit": {"url": f"{root}/toolkit/gpgkey", "fingerprint": fingerprint},
     }
     told = {
+        "shape": SHAPE,
+        "addresses": {host.name: host.address for host in HOSTS},
         "serves": kind,
         "image": image.reference(kind),
         "hub": f"http://{SERVICE}:{HUB_PORT}",

@@ -15,6 +15,9 @@ from fleet.target import ROOT
 
 MEMORY_GIB: Final = 8
 DISK_GIB: Final = 15
+#: Fourteen hosts with Docker take some 200; Debian's default is 128.
+INOTIFY_INSTANCES: Final = 4096
+_INOTIFY: Final = Path("/proc/sys/fs/inotify/max_user_instances")
 #: Programs that the lab runs here, and the Debian packages that they come in.
 PROGRAMS: Final = {
     "debootstrap": "debootstrap",
@@ -24,6 +27,7 @@ PROGRAMS: Final = {
     "apt-ftparchive": "apt-utils",
     "gpg": "gnupg",
     "ip": "iproute2",
+    "mkfs.ext4": "e2fsprogs",
     "ssh-keygen": "openssh-client",
     "openssl": "openssl",
 }
@@ -84,6 +88,15 @@ def install_missing() -> None:
     finally:
         if ours:
             policy.unlink()
+
+
+def allow_many() -> None:
+    """Let this machine have as many inotify instances as its hosts want: to the kernel all are one user's.
+
+    Out of them dockerd panics (its CDI watcher) and systemd's path units fail. Only ever raised; it goes with a reboot.
+    """
+    if int(_INOTIFY.read_text()) < INOTIFY_INSTANCES:
+        _INOTIFY.write_text(f"{INOTIFY_INSTANCES}\n")
 
 
 def cache() -> Path:

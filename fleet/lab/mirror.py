@@ -17,10 +17,8 @@ from fleet.lab.machine import LabError, key_of, run
 from fleet.target import ROOT
 
 #: What the roles install from Debian, by release. The rest of the closure is apt's to find.
-DEBIAN: Final = {
-    "bookworm": ("docker.io", "pciutils", "iptables", "apparmor", "unattended-upgrades"),
-    "trixie": ("docker.io", "docker-cli", "pciutils", "iptables", "apparmor", "unattended-upgrades"),
-}
+_BOTH: Final = ("docker.io", "haproxy", "socat", "pciutils", "iptables", "apparmor", "unattended-upgrades")
+DEBIAN: Final = {"bookworm": _BOTH, "trixie": (*_BOTH, "docker-cli")}
 #: Wheels that the hosts' tools want, by the requirement files that ship with the roles.
 REQUIREMENTS: Final = ROOT / "templates" / "model_weights"
 _VERSION: Final = 2

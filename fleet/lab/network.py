@@ -30,8 +30,8 @@ def down() -> None:
     """Take every cable and namespace of the lab away; nothing is wrong where there is none."""
     with contextlib.suppress(LabError):
         run(["ip", "link", "delete", CONTROL_LINK])
-    for name in (SWITCH, SERVICES, *(host.namespace for host in HOSTS)):
-        if name in _existing():
+    for name in sorted(_existing()):
+        if name == SWITCH or name.startswith(f"{SWITCH}-"):  # whatever shape it had
             end_processes(name)
             run(["ip", "netns", "delete", name])
 

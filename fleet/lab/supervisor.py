@@ -29,7 +29,7 @@ def main() -> None:
     command = [
         "systemd-nspawn", f"--directory={place}/root", "--boot", "--register=no", "--keep-unit",
         f"--machine={namespace}", f"--hostname={name}", f"--network-namespace-path=/run/netns/{namespace}",
-        "--capability=all", "--system-call-filter=@keyring bpf", f"--bind={place}/docker:/var/lib/docker",
+        "--capability=all", "--system-call-filter=@keyring bpf", f"--bind={place}/disk/docker:/var/lib/docker",
         "--resolv-conf=off", "--console=pipe", "--kill-signal=SIGRTMIN+3",
     ]  # fmt: skip
     environment = dict(os.environ)

@@ -2,7 +2,7 @@
 
 ::
 
-    /etc/fleet/instances/NAME/releases/ID/   fleet-NAME.service, env (0600), before-start, health, release.json
+    /etc/fleet/instances/NAME/releases/ID/   fleet-NAME.service, env (0600), before-start, stay, health, release.json
     /etc/fleet/instances/NAME/releases/ID/number   1, 2, 3…: what people call it; it is no part of the id
     /etc/fleet/instances/NAME/last-number    the highest ever given, so that none is given twice
     /etc/fleet/instances/NAME/current        → releases/ID, the one that its unit is
@@ -15,12 +15,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Final
 
 from fleet.resource import Change, Observation, Run, Step
 from fleet.resources.file import unified
-from fleet.secret import Secret
+from fleet.secret import Secret, slow_digest
 from fleet.shell import quote
 
 #: Where releases lie, where systemd reads units, and where what servers compile for themselves is kept.
@@ -31,7 +31,7 @@ CACHES: Final = "/var/lib/fleet/cache"
 RELEASE: Final = "@RELEASE@"
 #: Releases kept for going back, beside the current and the good one.
 KEPT: Final = 5
-_MODES: Final = {"env": 0o600, "before-start": 0o755, "health": 0o755}
+_MODES: Final = {"env": 0o600, "before-start": 0o755, "health": 0o755, "stay": 0o755}
 #: After systemd has read its units again, each container of ours must still see its GPUs (NVIDIA/nvidia-docker#1730).
 _STILL_GPUS: Final = """for c in $(timeout 20 docker ps -q --filter label=fleet.instance 2>/dev/null); do
   timeout 30 docker exec "$c" sh -c 'command -v nvidia-smi >/dev/null || exit 0; nvidia-smi -L >/dev/null 2>&1' || {
@@ -52,24 +52,20 @@ for d in $(ls -1tr ..); do
 done"""
 
 
-@lru_cache(maxsize=4096)
-def _slow_digest(text: str) -> str:
-    """A digest that is dear to guess against: a release's id is seen by all, and the API key is part of it."""
-    return hashlib.scrypt(text.encode(), salt=b"vllm-fleet release", n=2**14, r=8, p=1, dklen=16).hex()
-
-
 @dataclass(frozen=True)
 class Release:
     """One release of an instance, staged beside the others; nothing that runs is touched.
 
     ``files`` is name → text, with :data:`RELEASE` where its own id stands; ``env`` is the environment in Docker's form,
-    for root only. The id is a hash of all of it: equal releases are one, and any difference makes another.
+    for root only. The id is a hash of all of it: equal releases are one, and any difference makes another. ``notes``
+    are said where the release is planned (why it is so), and are no part of it.
     """
 
     instance: str
     files: Mapping[str, str]
     env: Secret
     root: str = INSTANCES
+    notes: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
@@ -80,7 +76,7 @@ class Release:
     def release(self) -> str:
         """The release's id: 12 hexadecimal digits."""
         parts = [f"{name}\0{text}" for name, text in sorted(self.files.items())]
-        return hashlib.sha256("\0".join([*parts, _slow_digest(self.env.reveal())]).encode()).hexdigest()[:12]
+        return hashlib.sha256("\0".join([*parts, slow_digest(self.env.reveal(), "release")]).encode()).hexdigest()[:12]
 
     @property
     def path(self) -> str:
@@ -121,7 +117,9 @@ fi"""
         lines = unified(unit, self.content(self.unit), self.unit)
         if old and seen.get("env") != self._sha256("env"):
             lines += "\n(the environment changes; it isn't shown)"
-        return Change(self.id, "create", f"release {self.release}{f', after {old}' if old else ''}", lines.strip())
+        said = "".join(f"# {note}\n" for note in self.notes)
+        why = f"release {self.release}{f', after {old}' if old else ''}"
+        return Change(self.id, "create", why, said + lines.strip())
 
     def apply(self, seen: Observation) -> Sequence[Step]:
         """Write all files beside, let systemd judge the unit, move them into place; forget old releases."""

@@ -1,6 +1,7 @@
 """What a host may be told: the schema, and the check of what an inventory says against it."""
 
 from fleet.settings.check import all_settings, nearest, settings_of
+from fleet.settings.gateway import Frontend, Gateway
 from fleet.settings.schema import (
     RESERVED,
     Driver,
@@ -19,6 +20,8 @@ from fleet.settings.schema import (
 __all__ = [
     "RESERVED",
     "Driver",
+    "Frontend",
+    "Gateway",
     "HostSettings",
     "Image",
     "Instance",

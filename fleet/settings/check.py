@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 from fleet.errors import Findings, FleetError, InputError, SettingsError
 from fleet.inventory.values import in_clear
 from fleet.secret import Secret
-from fleet.settings import arguments
+from fleet.settings import arguments, network
 from fleet.settings.schema import RESERVED, HostSettings
 
 
@@ -42,8 +42,10 @@ class VariableSource(Protocol):
         """Where that value, or a key inside it, stands."""
 
 
-def settings_of(host: VariableSource) -> tuple[HostSettings, list[str]]:
+def settings_of(host: VariableSource, *, gateway: bool = False) -> tuple[HostSettings, list[str]]:
     """The host's checked settings, and warnings (a variable that looks like a slip of a reserved name).
+
+    ``gateway`` says that a gateway reaches the instances over the network: they listen on the host's own address then.
 
     Raises:
         SettingsError: one finding.
@@ -54,16 +56,18 @@ def settings_of(host: VariableSource) -> tuple[HostSettings, list[str]]:
     for name in RESERVED:
         if name in host.variables:
             try:
-                values[name] = _plain_where_it_may(host.resolve(name))
+                values[name] = _plain_where_it_may(host.resolve(name), secret=_SECRETS_OF.get(name, _SECRET_KEYS))
             except InputError as error:
                 errors.append(error)
+    address = network.address_of(host)
     if isinstance(values.get("mirrors"), str):
         values["mirrors"] = {"profile": values["mirrors"]}
     warnings, slips = _slips(host, without_instances="instances" not in values)
     errors.extend(slips)
     settings: HostSettings | None = None
     try:
-        settings = HostSettings.model_validate(_with_defaults(values))
+        filled = _with_defaults(values, address if gateway or network.own_balancer(values) else "")
+        settings = HostSettings.model_validate({**filled, "address": address})
     except ValidationError as error:
         errors.extend(_finding(host, dict(item)) for item in error.errors())
     if settings is not None:
@@ -71,6 +75,8 @@ def settings_of(host: VariableSource) -> tuple[HostSettings, list[str]]:
         wrong, said = _arguments(host, settings)
         errors.extend(wrong)
         warnings.extend(said)
+        if (gateway or settings.gateway.own_balancer) and not address:
+            errors.extend(_unreachable(host, values))
     if errors:
         raise errors[0] if len(errors) == 1 else Findings(errors)
     return cast("HostSettings", settings), warnings
@@ -78,16 +84,18 @@ def settings_of(host: VariableSource) -> tuple[HostSettings, list[str]]:
 
 #: Keys under which a secret stays one. Anything else out of a vault (a port, a proxy) is an ordinary setting.
 _SECRET_KEYS = ("api_key", "token", "password", "env", "args")
+#: Variables in which other keys hold them.
+_SECRETS_OF = {"gateway": ("keys", "pem")}
 
 
-def _plain_where_it_may(value: object, key: object = "") -> object:
+def _plain_where_it_may(value: object, key: object = "", *, secret: Sequence[str] = _SECRET_KEYS) -> object:
     """``value`` with what came out of a vault in clear wherever the schema has no secret."""
-    if key in _SECRET_KEYS:
+    if key in secret:
         return value
     if isinstance(value, dict):
-        return {name: _plain_where_it_may(item, name) for name, item in value.items()}
+        return {name: _plain_where_it_may(item, name, secret=secret) for name, item in value.items()}
     if isinstance(value, list):
-        return [_plain_where_it_may(item) for item in value]
+        return [_plain_where_it_may(item, secret=secret) for item in value]
     return in_clear(value)
 
 
@@ -97,8 +105,8 @@ def nearest(name: str, names: Sequence[str]) -> str:
     return f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(names)}"
 
 
-def _with_defaults(values: Mapping[str, object]) -> dict[str, object]:
-    """Instances with their port, GPUs, and the host's ``vllm_args`` and ``vllm_env`` under their own."""
+def _with_defaults(values: Mapping[str, object], listen: str = "") -> dict[str, object]:
+    """Instances with their port, address, GPUs, and the host's ``vllm_args`` and ``vllm_env`` under their own."""
     given = values.get("instances")
     if not isinstance(given, list):
         return dict(values)
@@ -114,6 +122,8 @@ def _with_defaults(values: Mapping[str, object]) -> dict[str, object]:
             filled["port"] = next(free)
         if "gpus" not in filled:
             filled["gpus"] = "all" if len(given) == 1 else 1
+        if listen:
+            filled.setdefault("listen", listen)
         for key, base in (("args", "vllm_args"), ("env", "vllm_env")):
             under, own = values.get(base), filled.get(key)
             if isinstance(under, dict) and (own is None or isinstance(own, dict)):
@@ -210,6 +220,14 @@ def _clashes(host: VariableSource, settings: HostSettings) -> list[InputError]:
     return errors
 
 
+def _unreachable(host: VariableSource, values: Mapping[str, object]) -> list[InputError]:
+    """Instances that a gateway can't reach, for nobody says on which address they are."""
+    return [
+        SettingsError(words, where=str(_nearest_origin(host, ("instances", index)) or host.name), hint=network.HINT)
+        for index, words in network.without_address(host.name, values.get("instances"))
+    ]
+
+
 def _arguments(host: VariableSource, settings: HostSettings) -> tuple[list[InputError], list[str]]:
     """What vLLM would say to each instance's arguments: errors, and warnings."""
     errors: list[InputError] = []
@@ -238,7 +256,9 @@ def _distance(a: str, b: str) -> int:
     return row[-1]
 
 
-def all_settings(hosts: Sequence[VariableSource]) -> tuple[dict[str, HostSettings], list[str]]:
+def all_settings(
+    hosts: Sequence[VariableSource], *, gateway: bool = False
+) -> tuple[dict[str, HostSettings], list[str]]:
     """The settings of all ``hosts``, by name, and the warnings; every problem of every host at once.
 
     Raises:
@@ -249,7 +269,7 @@ def all_settings(hosts: Sequence[VariableSource]) -> tuple[dict[str, HostSetting
     problems: dict[str, InputError] = {}
     for host in hosts:
         try:
-            settings[host.name], said = settings_of(host)
+            settings[host.name], said = settings_of(host, gateway=gateway)
             warnings.extend(w for w in said if w not in warnings)
         except Findings as several:
             problems.update({_key(e): e for e in several.errors if _key(e) not in problems})

@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from fleet.secret import Secret
-
-Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")]
-Port = Annotated[int, Field(ge=1, le=65535)]
+from fleet.settings.base import Model, Name, Port, SecretText
+from fleet.settings.gateway import Gateway
+from fleet.settings.rollout import Rollout
 
 
 def image_versions(ref: str) -> dict[str, str | None]:
@@ -29,19 +28,6 @@ def image_versions(ref: str) -> dict[str, str | None]:
 _EXAMPLE = {"vllm": '"0.8.2"', "cuda": '"12.4"'}
 
 
-def _secret(value: object) -> object:
-    if isinstance(value, str):
-        value = Secret(value)
-    if isinstance(value, Secret) and value:
-        return value
-    msg = "must be a text that isn't empty (in quotes, where it looks like a number)"
-    raise ValueError(msg)
-
-
-#: A secret, from a vault or as plain text; what is neither is refused without being shown.
-SecretText = Annotated[Secret, BeforeValidator(_secret)]
-
-
 def _gpus(value: object) -> object:
     if isinstance(value, list):
         value = tuple(value)
@@ -54,12 +40,6 @@ def _gpus(value: object) -> object:
         raise ValueError(msg)
     msg = f"must be 'all', a count from 1, or a list of indexes from 0, not {value!r}"
     raise ValueError(msg)
-
-
-class Model(BaseModel):
-    """Frozen, closed to unknown keys, strict about types: ``"8"`` is not a count."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, arbitrary_types_allowed=True)
 
 
 class Driver(Model):
@@ -204,6 +184,14 @@ class Instance(Model):
                 raise ValueError(msg)
         return value
 
+    @field_validator("name")
+    @classmethod
+    def _free(cls, value: str) -> str:
+        if value in ("gateway", "gateway-sweep"):
+            msg = f"{value!r} is the name of a unit of the gateway's: give the instance another"
+            raise ValueError(msg)
+        return value
+
     @model_validator(mode="after")
     def _exposed(self) -> Instance:
         if not self.served_name:
@@ -215,7 +203,13 @@ class Instance(Model):
 
 
 class HostSettings(Model):
-    """All that one host is told, with defaults filled in."""
+    """All that one host is told, with defaults filled in.
+
+    ``address`` isn't told under this name: it is the host's own address on the fleet's network (its ``ansible_host``),
+    empty where that is a name.
+    """
+
+    address: str = ""
 
     driver: Driver = Driver()
     runtime: Runtime = Runtime()
@@ -226,11 +220,11 @@ class HostSettings(Model):
     instances: tuple[Instance, ...] = Field(default=(), strict=False)
     vllm_args: Mapping[str, Any] = Field(default_factory=dict)
     vllm_env: Mapping[str, Any] = Field(default_factory=dict)
-    gateway: Mapping[str, Any] = Field(default_factory=dict)
+    gateway: Gateway = Gateway()
     monitoring: Mapping[str, Any] = Field(default_factory=dict)
     site: str = ""
-    rollout: Mapping[str, Any] = Field(default_factory=dict)
+    rollout: Rollout = Rollout()
     hooks: Mapping[str, Any] = Field(default_factory=dict)
 
 
-RESERVED = tuple(HostSettings.model_fields)
+RESERVED = tuple(name for name in HostSettings.model_fields if name != "address")

@@ -19,6 +19,7 @@ from fleet.sizing.repair import repaired
 from fleet.sizing.settings import Arguments, has
 
 LEAST_AIR_GIB = 0.25
+USUAL_CONTEXT = 32768  # tokens that are aimed at where nobody says how many
 COMFORTABLE = 4  # requests of the full context at once that a throughput plan should hold
 AUTO = "fleet.sizing.choose"
 
@@ -59,11 +60,12 @@ def auto(request: Request, model: Model, given: Args) -> Answer:
         refused = evaluate(request, model, given, said)
         return replace(refused, alternatives=nearest(request, model, given))
     base = comfortable(request, model, given)
+    keep = kept(request, given)
     found: list[tuple[Plan, Answer]] = []
     for plan in _plans_for(request, model, given):
         if found and plan.pp > 1 and found[0][0].pp == 1:
             break  # stages only where no split of the matrices runs
-        answer = fit(request, model, {**base, **plan.args()}, keep=frozenset(given))
+        answer = fit(request, model, {**base, **plan.args()}, keep=keep)
         if answer is not None:
             found.append((plan, with_air(request, model, answer, given)))
             if request.aim == "throughput" and _comfortable(answer):
@@ -76,6 +78,11 @@ def auto(request: Request, model: Model, given: Args) -> Answer:
     return replace(best, reasons=(*said, *best.reasons), alternatives=tuple(answer for _, answer in found[1:4]))
 
 
+def kept(request: Request, given: Args) -> frozenset[str]:
+    """The options that are given, by their long names; of a dotted one (``limit-mm-per-prompt.image``) the whole."""
+    return frozenset(name.partition(".")[0] for name in canonical(request.version, given))
+
+
 def with_air(request: Request, model: Model, answer: Answer, given: Args) -> Answer:
     """The answer with a smaller share of the memory where CUDA graphs would find too little beside it."""
     free, total = answer.per_gpu.headroom_gib or 0.0, answer.per_gpu.total_gib or 0.0
@@ -83,7 +90,7 @@ def with_air(request: Request, model: Model, answer: Answer, given: Args) -> Ans
     if free >= LEAST_AIR_GIB or "gpu-memory-utilization" in canonical(request.version, given):
         return answer
     lower = math.floor((share - (LEAST_AIR_GIB - free) / total) * 100) / 100
-    again = with_context(request, model, {**answer.args, "gpu-memory-utilization": lower}, frozenset(given))
+    again = with_context(request, model, {**answer.args, "gpu-memory-utilization": lower}, kept(request, given))
     return again if lower > 0 and again is not None else answer
 
 
@@ -128,12 +135,14 @@ def comfortable(request: Request, model: Model, given: Args) -> dict[str, object
     if stored and stored.method in ("awq", "gptq") and request.gpu.sm < 80 and "dtype" not in base:
         base["dtype"] = "half"
     if "max-model-len" not in base:
-        base["max-model-len"] = model.max_positions if request.aim == "context" else min(32768, model.max_positions)
+        base["max-model-len"] = (
+            model.max_positions if request.aim == "context" else min(USUAL_CONTEXT, model.max_positions)
+        )
     if "max-num-seqs" not in base:
         base["max-num-seqs"] = {"throughput": 256, "latency": 64, "context": 16}[request.aim]
     tokens = Arguments(base).number("max-num-batched-tokens")
     seqs = Arguments(base).number("max-num-seqs") or 256
-    if tokens and tokens < seqs and "max-num-seqs" not in given:
+    if tokens and tokens < seqs and "max-num-seqs" not in kept(request, given):
         base["max-num-seqs"] = tokens
     if (
         model.vision
@@ -149,13 +158,19 @@ def comfortable(request: Request, model: Model, given: Args) -> dict[str, object
 
 def explain(request: Request, model: Model, answer: Answer, given: Args) -> Answer:
     """The answer with a reason for each argument that was set here."""
+    usual = answer.args.get("max-model-len") == min(USUAL_CONTEXT, model.max_positions) and request.aim != "context"
+    split = "as many GPUs as the model divides over"
+    if request.whole:
+        split = "all of its GPUs, or as many as the model divides over"
+    elif request.aim == "throughput":
+        split = "the fewest GPUs that hold the model and its context comfortably"
     why = {
         "dtype": f"{request.gpu.name} has no bfloat16, or the kernel takes float16 only",
-        "tensor-parallel-size": "the fewest GPUs that hold the model and its context comfortably"
-        if request.aim == "throughput"
-        else "as many GPUs as the model divides over",
+        "tensor-parallel-size": split,
         "pipeline-parallel-size": "the layers divide where the matrices can't",
-        "max-model-len": f"what the KV cache holds, of the {model.max_positions} that the model can",
+        "max-model-len": f"enough for most work, of the {model.max_positions} that the model can"
+        if usual
+        else f"what the KV cache holds, of the {model.max_positions} that the model can",
         "max-num-seqs": "the sampler is profiled with as many rows; fewer leave more for the KV cache",
         "limit-mm-per-prompt": "profiling reckons with the largest item allowed; video costs most",
         "mm-processor-kwargs": "smaller images cost less in the vision tower and in the context",
@@ -188,7 +203,10 @@ def _plans_for(request: Request, model: Model, given: Args) -> list[Plan]:
         return [Plan(tp or 1, pp or 1)]
     fitting = [plan for plan in plans(request.count, model.layers) if _splits(request, model, given, plan)]
     if request.whole:
-        fitting = [plan for plan in fitting if plan.gpus == request.count] or fitting
+        full = [plan for plan in fitting if plan.gpus == request.count]
+        if not full:  # the model doesn't divide over all of them: over as many as it does
+            return sorted(fitting, key=lambda plan: (plan.pp > 1, -plan.gpus))
+        fitting = full
     return sorted(fitting, key=lambda plan: (plan.pp > 1, request.count % plan.gpus > 0, plan.gpus))
 
 

@@ -79,7 +79,7 @@ def _value(option: Option, given: str | None, rest: list[str], before: object, f
         if given is not None:
             findings.append(OptionFinding(option.name, "refuse", f"--{option.name} is a flag and takes no value"))
         return True
-    if option.kind == "words" and given is None:
+    if option.kind in ("words", "ints") and given is None:
         taken = []
         while (word := _follows(rest)) is not None:
             taken.append(word)
@@ -99,4 +99,6 @@ def _follows(rest: list[str]) -> str | None:
 
 
 def _is_option(word: str) -> bool:
-    return word.startswith("-") and word != "-" and _NUMBER.fullmatch(word) is None and " " not in word
+    """As argparse has it: ``--name=two words`` is one, ``-two words`` isn't."""
+    name = word.partition("=")[0]
+    return word.startswith("-") and word != "-" and _NUMBER.fullmatch(word) is None and " " not in name

@@ -23,21 +23,26 @@ KINDS: Mapping[str, str] = {
     "float": "float",
     "loads": "json",
     "from_json": "json",
-    "parse_dataclass": "json",
-    "union_dict_and_str": "json",
+    "parse_dataclass": "object",
+    "union_dict_and_str": "text",
     "_parse_type": "json",
     "nullable_kvs": "counts",
     "human_readable_int": "size",
     "human_readable_int_or_auto": "size-or-auto",
 }
 #: Options whose type function says only 'or None'. An inner int or JSON is told by the option's meaning and name.
-HIDDEN_JSON = re.compile(r"-config$|-kwargs$|^default-mm-loras$|^hf-overrides$")
+HIDDEN_JSON = re.compile(r"-config$|-kwargs$|^default-mm-loras$|^hf-overrides$|^custom-histogram-buckets$")
 HIDDEN_INT = re.compile(
     r"^(max-(cpu-loras|log-len|num-|parallel-|lora-cls)|num-|kv-cache-memory-bytes|mamba-block-size|grpc-port"
-    r"|(cpu-)?distributed-timeout-seconds|data-parallel-(size-local|start-rank|rank|rpc-port)$|max-cudagraph-capture-size)"
+    r"|(cpu-)?distributed-timeout-seconds|data-parallel-(size-local|start-rank|rank|rpc-port)$|max-cudagraph-capture-size|prefix-(cache-retention-interval|match-unit)$)"
 )
-HIDDEN_SIZE = frozenset({"kv-cache-memory-bytes", "max-num-batched-tokens", "max-num-scheduled-tokens"})
-LEVEL_OR_JSON = frozenset({"compilation-config", "speculative-config", "default-chat-template-kwargs"})
+HIDDEN_SIZE = frozenset(
+    {"kv-cache-memory-bytes", "max-num-batched-tokens", "max-num-queued-tokens", "max-num-scheduled-tokens"}
+)
+HIDDEN_FLOAT = frozenset({"kv-offloading-size", "video-pruning-rate"})
+WORDS_OF_INTS = frozenset({"cudagraph-capture-sizes", "numa-bind-nodes"})
+#: Of the options of that name those that take any JSON; the others take an object.
+ANY_JSON = frozenset({"diffusion-config", "speculative-config", "watermark-config"})
 
 
 def kind_of(flag: Mapping[str, Any]) -> str:
@@ -50,15 +55,15 @@ def kind_of(flag: Mapping[str, Any]) -> str:
     if action in ("_StoreTrueAction", "_HelpAction") or nargs == 0:
         return "flag"
     if nargs == "+" or action in ("_AppendAction", "LoRAParserAction", "PromptAdapterParserAction"):
-        return "words"
-    if name in LEVEL_OR_JSON:
-        return "text"
+        return "ints" if name in WORDS_OF_INTS else "words"
     kind = KINDS.get(str(flag["type"]))
     if kind:
         return kind
     if flag["type"] == "_optional_type":
         if HIDDEN_JSON.search(name):
-            return "json"
+            return "object" if name.endswith("-config") and name not in ANY_JSON else "json"
+        if name in HIDDEN_FLOAT:
+            return "float"
         if name in HIDDEN_SIZE:
             return "size"
         if HIDDEN_INT.search(name):

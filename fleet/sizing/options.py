@@ -149,7 +149,7 @@ def find(version: str, name: str) -> tuple[Option | None, bool | None]:
     if (
         dot
         and head in table
-        and table[head].kind in ("json", "text")
+        and table[head].kind in ("json", "object", "text")
         and version != read("options.json")["versions"][0]
     ):
         return replace(table[head], kind="text", choices=frozenset()), None
@@ -206,7 +206,7 @@ def _render_one(option: Option | None, name: str, value: object) -> list[str]:
             return [f"--{name}", ",".join(f"{key}={count}" for key, count in value.items())]
         return [f"--{name}", json.dumps(value)]
     if isinstance(value, (list, tuple)):
-        if option is not None and option.kind == "words":
+        if option is not None and option.kind in ("words", "ints"):
             return [f"--{name}", *(str(word) for word in value)]
         return [f"--{name}", json.dumps(list(value))]
     return [f"--{name}", str(value)]

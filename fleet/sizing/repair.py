@@ -13,6 +13,7 @@ from fleet.sizing.options import check_args
 #: What mends a refusal that isn't about memory: options to set (None: to leave out), variables to leave out.
 FIXES: Mapping[str, Mapping[str, object]] = {
     "model-flag": {"model": None, "model-tag": None},
+    "tools": {"enable-auto-tool-choice": None},
     "counts": {"tensor-parallel-size": None, "pipeline-parallel-size": None, "max-num-seqs": None,
                "max-num-batched-tokens": None, "max-model-len": None},
     "q-missing": {"quantization": None},
@@ -30,7 +31,7 @@ FIXES: Mapping[str, Mapping[str, object]] = {
     "swap-ram": {"swap-space": 0},
     "block": {"block-size": None},
     "sleep-expand": {"PYTORCH_CUDA_ALLOC_CONF": None},
-}  # fmt: skip  # fmt: skip
+}  # fmt: skip
 
 
 def repaired(

@@ -108,10 +108,9 @@ def _fp8_cache_kernel(case: Case) -> str | None:
 
 def _batch_holds_the_context(case: Case) -> str | None:
     s = case.settings
-    if s.engine == "V0" and not s.chunked and s.batched_tokens < s.max_model_len:
-        return (
-            f"max-num-batched-tokens {s.batched_tokens} is less than max-model-len {s.max_model_len}, unchunked in V0"
-        )
+    if not s.chunked and s.batched_tokens < s.max_model_len:
+        why = "unchunked in V0" if s.engine == "V0" else "and prompts aren't split (no-enable-chunked-prefill)"
+        return f"max-num-batched-tokens {s.batched_tokens} is less than max-model-len {s.max_model_len}, {why}"
     return None
 
 
@@ -198,6 +197,12 @@ def _sleep_and_segments(case: Case) -> str | None:
     return None
 
 
+def _tools_need_a_parser(case: Case) -> str | None:
+    if case.args.given("enable-auto-tool-choice") and not case.args.given("tool-call-parser"):
+        return "--enable-auto-tool-choice needs --tool-call-parser (hermes for Qwen's models)"
+    return None
+
+
 def _model_is_positional(case: Case) -> str | None:
     if case.args.given("model") or case.args.given("model-tag"):
         return "--model beside `vllm serve MODEL`: the model is given as the first word, leave --model out"
@@ -231,6 +236,9 @@ _ARGS = "vllm/engine/arg_utils.py"
 
 RULES: tuple[Rule, ...] = (
     Rule("model-flag", "refuse", _model_is_positional, "vllm/entrypoints/cli/serve.py; run"),
+    Rule(
+        "tools", "refuse", _tools_need_a_parser, "vllm/entrypoints/openai/cli_args.py validate_parsed_serve_args; run"
+    ),
     Rule("counts", "refuse", _counts_are_positive, _CONFIG),
     Rule("dtype-bf16", "refuse", _bfloat16_needs_ampere, "vllm/worker/worker.py:513-530; run"),
     Rule("dtype-fp32", "warn", _float32_costs_double, _CONFIG),

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from fleet.sizing.answer import ReasonLevel
 from fleet.sizing.case import Case
+from fleet.sizing.settings import marlin_from
 from fleet.sizing.tensors import tensors
 
 #: Least compute capability by method (get_min_capability in layers/quantization/*.py of 0.8.2).
@@ -15,6 +16,8 @@ LEAST_CAPABILITY: Mapping[str, int] = {
     "experts_int8": 80, "fbgemm_fp8": 80, "fp8": 80, "gguf": 60, "gptq": 60, "gptq_marlin": 80, "gptq_marlin_24": 80,
     "hqq": 80, "marlin": 80, "modelopt": 89, "moe_wna16": 70, "qqq": 80,
 }  # fmt: skip
+#: Those that are Marlin's, wherever the release has its kernels.
+MARLIN = frozenset({"awq_marlin", "gptq_marlin", "fp8"})
 #: Methods that only take float16 activations.
 HALF_ONLY = frozenset({"awq", "gptq", "aqlm", "marlin", "gptq_marlin_24", "qqq", "hqq"})
 #: Methods that quantise an unquantised checkpoint while loading it.
@@ -25,6 +28,8 @@ MARLIN_K, MARLIN_N = 128, 64
 def _method_needs_capability(case: Case) -> str | None:
     kernel = case.settings.kernel
     least = LEAST_CAPABILITY.get(kernel or "")
+    if kernel in MARLIN:
+        least = marlin_from(case.settings.version)
     if kernel and least and case.gpu.sm < least:
         return (
             f"quantization {kernel} needs compute capability {least / 10:g}, "
@@ -50,7 +55,9 @@ def _checkpoint_agrees(case: Case) -> str | None:
         return None
     fitting = {stored.method}
     if stored.method in ("awq", "gptq"):
-        fitting |= {f"{stored.method}_marlin", "moe_wna16"} if case.gpu.sm >= 80 else set()
+        fitting |= (
+            {f"{stored.method}_marlin", "moe_wna16"} if case.gpu.sm >= marlin_from(case.settings.version) else set()
+        )
     if asked not in fitting:
         return f"--quantization {asked}, but the checkpoint is {stored.method}: leave the option out"
     return None
@@ -65,7 +72,12 @@ def _method_needs_half(case: Case) -> str | None:
 
 def _slow_kernel_is_pinned(case: Case) -> str | None:
     asked, stored = case.args.text("quantization").lower(), case.model.quantization
-    if stored and stored.method in ("awq", "gptq") and asked == stored.method and case.gpu.sm >= 80:
+    if (
+        stored
+        and stored.method in ("awq", "gptq")
+        and asked == case.settings.kernel == stored.method
+        and case.gpu.sm >= 80
+    ):
         return f"--quantization {asked} pins the slow kernel; leave it out and {asked}_marlin is taken"
     return None
 
@@ -109,7 +121,7 @@ def _split_matrices(case: Case) -> Iterator[tuple[str, int, int]]:
 
 
 def _fp8_is_stored_only(case: Case) -> str | None:
-    if case.settings.kernel in ("fp8", "fbgemm_fp8") and 80 <= case.gpu.sm < 89:
+    if case.settings.kernel in ("fp8", "fbgemm_fp8") and case.gpu.sm < 89:
         return f"{case.gpu.name} has no fp8 units: weights are kept in fp8 and computed in 16 bits (Marlin), no faster"
     return None
 

@@ -131,7 +131,7 @@ class Settings:
 
 def resolve(model: Model, gpu: Gpu, version: str, args: Arguments, env: Mapping[str, str]) -> Settings:
     """The settings that vLLM ``version`` would end up with; nothing is refused here."""
-    dtype = resolve_dtype(model, args)
+    dtype = resolve_dtype(model, gpu, version, args)
     kernel, quantization = resolve_quantization(model, gpu, version, args)
     kv_dtype = args.text("kv-cache-dtype", "auto")
     because = () if has(version, "v1-only") else v0_reasons(model, gpu, args, env, dtype, kernel)
@@ -176,10 +176,17 @@ def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < MOST
 
 
-def resolve_dtype(model: Model, args: Arguments) -> str:
-    """The dtype of activations: ``auto`` takes the config's, and half for a config in float32."""
+def marlin_from(version: str) -> int:
+    """The least compute capability for which a release has Marlin's kernels."""
+    return 75 if has(version, "marlin-turing") else 80
+
+
+def resolve_dtype(model: Model, gpu: Gpu, version: str, args: Arguments) -> str:
+    """The dtype of activations: ``auto`` is the config's; half for float32, or where there is no bfloat16."""
     asked = args.text("dtype", "auto")
     if asked == "auto":
+        if model.dtype == "bfloat16" and gpu.sm < 80 and has(version, "auto-half"):
+            return "float16"
         return "float16" if model.dtype in ("float32", "float") else model.dtype
     return {"half": "float16", "float": "float32"}.get(asked, asked)
 
@@ -194,7 +201,8 @@ def resolve_quantization(
         made = at_load(asked)
         return (asked or None, made)
     if stored.method in ("awq", "gptq"):
-        marlin = gpu.sm >= 80 and asked not in (stored.method,)
+        pinned = asked == stored.method and not has(version, "kernels-by-shape")
+        marlin = gpu.sm >= marlin_from(version) and not pinned
         kernel = f"{stored.method}_marlin" if marlin else stored.method
         if kernel == "awq_marlin" and has(version, "marlin-wide-zeros"):
             stored = replace(stored, zero_bits=16)
@@ -273,8 +281,10 @@ def _batch(settings: Settings, model: Model, gpu: Gpu, args: Arguments) -> Setti
         big = "h100" in name or "h200" in name
         seqs = 1024
     seqs = args.number("max-num-seqs") or seqs
-    tokens = args.number("max-num-batched-tokens") or (8192 if big else 2048)
-    return replace(settings, batched_tokens=tokens, max_seqs=seqs, chunked=True)
+    chunked = args.values.get("enable-chunked-prefill") is not False or not has(settings.version, "unchunked-v1")
+    usual = 8192 if big else 2048
+    tokens = args.number("max-num-batched-tokens") or (usual if chunked else max(settings.max_model_len, usual))
+    return replace(settings, batched_tokens=tokens, max_seqs=seqs, chunked=chunked)
 
 
 def max_pixels(model: Model, args: Arguments) -> int:

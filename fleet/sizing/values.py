@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 
-_SIZE = re.compile(r"\d+(\.\d+)?[kKmMgGtT]?")
+_SIZE = re.compile(r"\d+(\.\d+)?[kKmMgGtT]|\d+")  # a point only with a unit behind it
 _COUNTS = re.compile(r"[A-Za-z_]\w*=\d+(,[A-Za-z_]\w*=\d+)*")
 
 
@@ -20,7 +20,7 @@ def nearest_choice(word: str, choices: frozenset[str]) -> str | None:
 
 def respelled(kind: str, value: object) -> str | None:
     """The same value in the form that the option takes, where that can be told."""
-    if kind == "json" and isinstance(value, str) and _COUNTS.fullmatch(value):
+    if kind in ("json", "object") and isinstance(value, str) and _COUNTS.fullmatch(value):
         return json.dumps({k: int(v) for k, v in (pair.split("=") for pair in value.split(","))})
     if kind == "counts" and isinstance(value, str):
         try:
@@ -83,6 +83,16 @@ def _is_json(value: object) -> str | None:
     return None
 
 
+def _is_object(value: object) -> str | None:
+    if isinstance(value, Mapping) or value == "None":
+        return None
+    if complaint := _is_json(value):
+        return complaint
+    if isinstance(value, (list, tuple)) or not isinstance(json.loads(str(value)), dict):
+        return f"{_shown(value)} is no JSON object"
+    return None
+
+
 def _is_counts(value: object) -> str | None:
     if isinstance(value, Mapping):
         if all(_is_int(count) is None for count in value.values()):
@@ -102,6 +112,11 @@ def _is_words(value: object) -> str | None:
     return _is_text(value)
 
 
+def _is_ints(value: object) -> str | None:
+    words = value if isinstance(value, (list, tuple)) else [value]
+    return _is_words(value) or next((found for word in words if (found := _is_int(word))), None)
+
+
 def _shown(value: object) -> str:
     return "true (a flag's value)" if value is True else repr(value)
 
@@ -116,7 +131,9 @@ CHECKS: Mapping[str, Callable[[object], str | None]] = {
     "switch": _is_flag,
     "boolean": _is_boolean,
     "json": _is_json,
+    "object": _is_object,
     "counts": _is_counts,
     "text": _is_text,
     "words": _is_words,
+    "ints": _is_ints,
 }

@@ -59,6 +59,14 @@ def look_up(
     return Manifest(model, revision, source, content_id(files), files)
 
 
+def address(source: str, base: str, model: str, revision: str, path: str) -> str:
+    """Where the bytes of one file are; the revision as :func:`look_up` takes it."""
+    if source == "modelscope":
+        return f"{base}/api/v1/models/{quote(model)}/repo?Revision={quote(revision, safe='')}&FilePath={quote(path)}"
+    branch = "main" if revision == "master" else revision
+    return f"{base}/{quote(model)}/resolve/{quote(branch, safe='')}/{quote(path)}"
+
+
 def _modelscope(base: str, model: str, revision: str, session: requests.Session) -> list[ModelFile]:
     url = f"{base}/api/v1/models/{quote(model)}/repo/files"
     answer = web.ask(session, url, what=f"the hub {base}", params={"Revision": revision, "Recursive": "True"})
@@ -74,13 +82,10 @@ def _modelscope(base: str, model: str, revision: str, session: requests.Session)
             hint="this is hardly a model to serve; check its name",
         )  # fmt: skip
 
-    def address(path: str) -> str:
-        return f"{base}/api/v1/models/{quote(model)}/repo?Revision={quote(revision, safe='')}&FilePath={quote(path)}"
+    def fetched(path: str, size: int) -> str:
+        return _fetched(address("modelscope", base, model, revision, path), path, size, "", session)
 
-    return [
-        ModelFile(_safe(path, model), size, sha256 or _fetched(address(path), path, size, "", session))
-        for path, size, sha256 in listed
-    ]
+    return [ModelFile(_safe(path, model), size, sha256 or fetched(path, size)) for path, size, sha256 in listed]
 
 
 def _huggingface(base: str, model: str, revision: str, session: requests.Session) -> list[ModelFile]:
@@ -102,15 +107,10 @@ def _huggingface(base: str, model: str, revision: str, session: requests.Session
     except (KeyError, TypeError, ValueError) as error:
         raise _garbage(base, model) from error
 
-    def address(path: str) -> str:
-        return f"{base}/{quote(model)}/resolve/{commit}/{quote(path)}"
+    def fetched(path: str, size: int) -> str:
+        return _fetched(address("huggingface", base, model, commit, path), path, size, small[path], session)
 
-    return [
-        ModelFile(
-            _safe(path, model), size, large.get(path) or _fetched(address(path), path, size, small[path], session)
-        )
-        for path, size, _ in listed
-    ]
+    return [ModelFile(_safe(path, model), size, large.get(path) or fetched(path, size)) for path, size, _ in listed]
 
 
 def _fetched(url: str, path: str, size: int, git_oid: str, session: requests.Session) -> str:

@@ -8,51 +8,18 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from fleet import report
 from fleet.lab import lab, services
-from fleet.target import ROOT
+from tests.lab.operator_ import Fleet
 
 KEY = "lab-key-0123456789"
 WEIGHTS = "/srv/models/Qwen--Qwen2.5-VL-7B-Instruct"
-
-
-class Fleet:
-    """``./inv`` as an operator types it, with a home of its own."""
-
-    def __init__(self, home: Path) -> None:
-        self.home = home
-        self.inventory = ["--inventory", "inventory/lab.yml"]
-
-    def start(self, *words: str) -> subprocess.Popen[str]:
-        environment = {**os.environ, "FLEET_HOME": str(self.home), "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
-        return subprocess.Popen(
-            [sys.executable, "-m", "fleet", *words, *self.inventory],
-            cwd=ROOT, env=environment, text=True, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
-        )  # fmt: skip
-
-    def __call__(self, *words: str, status: int | None = 0, timeout: float = 1200) -> Any:
-        """Run a verb with --json; its document."""
-        process = self.start(*words, "--json")
-        out, err = process.communicate(timeout=timeout)
-        if status is not None:
-            assert process.returncode == status, (
-                f"{words} ended with {process.returncode}\n{out[-3000:]}\n{err[-6000:]}"
-            )
-        return json.loads(out)
-
-    def logs(self) -> Path:
-        """The newest run's logs."""
-        return max((self.home / "runs").iterdir(), key=lambda path: path.stat().st_mtime)
 
 
 @pytest.fixture(scope="module")

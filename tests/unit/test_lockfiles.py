@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -62,3 +64,15 @@ def test_a_damaged_file_is_refused_and_left_as_it_is(tmp_path: Path, text: str) 
 def test_the_files_say_what_they_are_for(tmp_path: Path) -> None:
     write_images(tmp_path, {})
     assert "Commit" in json.loads((tmp_path / "images.lock").read_text())["about"]
+
+
+def test_a_config_that_was_changed_by_hand_is_refused(tmp_path: Path) -> None:
+    text = '{"intermediate_size": 29568}\n'
+    row = ModelFile("config.json", len(text), hashlib.sha256(text.encode()).hexdigest())
+    models = {("me/tiny", "master"): replace(_manifest(row), texts={"config.json": text})}
+    write_models(tmp_path, models)
+    assert read_models(tmp_path) == models
+    lock = tmp_path / "models.lock"
+    lock.write_text(lock.read_text().replace("29568", "29696"))
+    with pytest.raises(LockFileError, match=r"config\.json of me/tiny doesn't match its hash"):
+        read_models(tmp_path)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from fleet.settings import HostSettings
 from tests.hub import Hub
 from tests.server import Request, Response, serve
 
+CONFIG = {"hidden_size": 64}
 MANIFEST = b'{"layers": [{"size": 5}]}'
 DIGEST = "sha256:" + hashlib.sha256(MANIFEST).hexdigest()
 
@@ -19,7 +21,7 @@ class Place:
     """A registry and a hub in one, whose image and models a test may change."""
 
     def __init__(self) -> None:
-        self.hub = Hub({"me/tiny": {"config.json": b"{}"}})
+        self.hub = Hub({"me/tiny": {"config.json": json.dumps(CONFIG).encode(), "model.safetensors": b"\0"}})
         self.image = MANIFEST
 
     def __call__(self, request: Request) -> Response:
@@ -52,7 +54,9 @@ def test_all_hosts_get_what_one_look_up_found(tmp_path: Path) -> None:
     assert [request.path for request in server.asked] == [
         "/v2/vllm/manifests/0.8.2",
         "/api/v1/models/me/tiny/repo/files",
+        "/api/v1/models/me/tiny/repo",
     ]
+    assert found.manifests["me/tiny", "master"].config == CONFIG
     assert len(said) == 2
     assert said[0].endswith(f"locked to {DIGEST[7:19]}")
 
@@ -95,3 +99,37 @@ def test_a_failure_stops_the_hosts_that_need_it_and_is_never_locked(tmp_path: Pa
     assert "doesn't have me/other" in found.failures["bad"].message
     assert list(found.manifests) == [("me/tiny", "master")]
     assert "me/other" not in (tmp_path / "models.lock").read_text()
+
+
+def _forget_texts(directory: Path) -> None:
+    lock = directory / "models.lock"
+    document = json.loads(lock.read_text())
+    for row in document["models"].values():
+        del row["texts"]
+    lock.write_text(json.dumps(document))
+
+
+def test_a_lock_without_the_config_gets_it_once(tmp_path: Path) -> None:
+    with serve(Place()) as server:
+        told = _settings(server.port)
+        first = resolve({"one": told}, tmp_path)
+        _forget_texts(tmp_path)
+        assert resolve({"one": told}, tmp_path) == first
+        server.asked.clear()
+        assert resolve({"one": told}, tmp_path) == first
+        assert server.asked == []
+
+
+def test_a_config_that_moved_since_it_was_locked_is_not_taken_and_stops_nobody(tmp_path: Path) -> None:
+    place, said = Place(), list[str]()
+    with serve(place) as server:
+        told = _settings(server.port)
+        first = resolve({"one": told}, tmp_path)
+        _forget_texts(tmp_path)
+        place.hub.models["me/tiny"]["config.json"] = b'{"hidden_size": 128}'
+        found = resolve({"one": told}, tmp_path, say=said.append)
+    assert found.failures == {}
+    assert found.manifests["me/tiny", "master"].files == first.manifests["me/tiny", "master"].files
+    assert found.manifests["me/tiny", "master"].config is None
+    assert len(said) == 1
+    assert "sized by its name" in said[0]

@@ -30,6 +30,8 @@ TOOLKIT: Final = "1.17.8"
 
 def gpu_rows(host: LabHost) -> str:
     """``index|uuid|name|bus|total|reserved|capability|device|chip``, a line a GPU; the same host, the same UUIDs."""
+    if not host.count:
+        return ""
     total, reserved, capability, device, chip = KINDS[host.gpu]
     rows = []
     for index in range(host.count):

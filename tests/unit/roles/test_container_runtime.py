@@ -96,6 +96,7 @@ def test_with_cdi_docker_is_told_so_and_keeps_its_cgroups() -> None:
     assert daemon(host) == {
         "log-driver": "json-file",
         "log-opts": {"max-size": "50m", "max-file": "3"},
+        "live-restore": True,
         "features": {"cdi": True},
     }
     assert isinstance(list(wanted(host).values())[-1], CdiSpec)
@@ -112,7 +113,7 @@ def test_with_the_hook_docker_does_cgroups_itself_so_that_a_daemon_reload_takes_
 def test_a_host_without_gpus_gets_docker_and_nothing_of_nvidia() -> None:
     host = target(*NEW)
     assert not [id_ for id_ in wanted(host) if "nvidia" in id_ or "toolkit" in id_]
-    assert set(daemon(host)) == {"log-driver", "log-opts"}
+    assert set(daemon(host)) == {"log-driver", "log-opts", "live-restore"}
 
 
 @pytest.mark.parametrize(
@@ -309,3 +310,11 @@ def test_a_host_that_can_be_prepared_has_no_problems(system: str, lines: tuple[s
 def test_on_an_unknown_system_nothing_is_wanted() -> None:
     assert wanted(target(system="os_id=nixos")) == {}
     assert words(target(system="os_id=nixos")) == [], "the host's own role says so"
+
+
+def test_what_serves_outlives_the_daemon_save_in_a_swarm_which_docker_refuses_beside_it() -> None:
+    assert daemon(target(*GPU, *NEW))["live-restore"] is True
+    line = next(line for line in NEW if line.startswith("docker="))
+    version, cgroups, root, _, runtimes = line.split("|", 4)
+    host = target(*GPU, "|".join([version, cgroups, root, "false active", runtimes]))
+    assert "live-restore" not in daemon(host)

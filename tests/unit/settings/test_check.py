@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fleet.errors import Findings, InputError
+from fleet.errors import Findings, InputError, SettingsError
 from fleet.secret import Secret
 from fleet.settings import all_settings, image_versions, settings_of
 
@@ -162,3 +162,30 @@ def test_versions_are_read_from_tags_of_a_known_form(ref: str, vllm: str | None,
 def test_what_comes_out_of_a_vault_is_an_ordinary_setting_where_the_schema_has_no_secret() -> None:
     told, _ = settings_of(Told({"proxy": {"http": Secret("http://me:word@proxy:3128")}, "site": Secret("east")}))
     assert (told.proxy.http, told.site) == ("http://me:word@proxy:3128", "east")
+
+
+def test_behind_a_gateway_instances_listen_on_their_hosts_own_address_unless_they_say() -> None:
+    told, _ = settings_of(Told({"instances": [ONE], "ansible_host": "192.0.2.7"}), gateway=True)
+    assert (told.instances[0].listen, told.address) == ("192.0.2.7", "192.0.2.7")
+    told, _ = settings_of(Told({"instances": [{**ONE, "listen": "10.0.0.7"}], "ansible_host": "h1.lan"}), gateway=True)
+    assert (told.instances[0].listen, told.address) == ("10.0.0.7", "")
+    told, _ = settings_of(Told({"instances": [ONE], "ansible_host": "192.0.2.7"}))
+    assert told.instances[0].listen == "127.0.0.1"
+    own = {"drain": "/opt/drain", "undrain": "/opt/undrain"}
+    told, _ = settings_of(Told({"instances": [ONE], "ansible_host": "192.0.2.7", "gateway": own}))
+    assert told.instances[0].listen == "192.0.2.7", "a balancer of the user's reaches them the same way"
+
+
+def test_behind_a_gateway_a_host_known_by_name_must_say_where_it_listens() -> None:
+    with pytest.raises(SettingsError, match="is no address") as caught:
+        settings_of(Told({"instances": [ONE], "ansible_host": "h1.lan"}), gateway=True)
+    assert "`listen`" in caught.value.hint
+
+
+def test_a_gateways_keys_stay_secret_and_its_address_need_not() -> None:
+    told, _ = settings_of(Told({"gateway": {"keys": {"a": Secret("k3y-k3y")}, "listen": Secret("192.0.2.1")}}))
+    assert told.gateway.keys["a"].reveal() == "k3y-k3y"
+    assert told.gateway.listen == "192.0.2.1"
+    with pytest.raises(SettingsError, match="visible ASCII") as caught:
+        settings_of(Told({"gateway": {"keys": {"a": Secret("two words")}}}))
+    assert "two words" not in str(caught.value)

@@ -47,6 +47,10 @@ TP = "tensor-parallel-size"
 #: rule → (a case that passes, a case that it applies to)
 CASES: Mapping[str, tuple[Ask, Ask]] = {
     "model-flag": (Ask({"dtype": "half"}), Ask({"model": "x"})),
+    "tools": (
+        Ask({"enable-auto-tool-choice": True, "tool-call-parser": "hermes"}),
+        Ask({"enable-auto-tool-choice": True}),
+    ),
     "counts": (Ask({TP: 1}), Ask({TP: 0})),
     "dtype-bf16": (Ask({"dtype": "half"}, gpu="T4"), Ask(gpu="T4")),
     "dtype-fp32": (Ask(), Ask({"dtype": "float32"})),

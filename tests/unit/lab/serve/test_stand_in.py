@@ -2,53 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
 import json
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
 
 from fleet.lab.serve import stand_in
-
-OPTIONS = Path(stand_in.__file__).parents[2] / "sizing" / "data" / "options.json"
-IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,"}}
-
-
-@pytest.fixture(autouse=True)
-def options(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the image the list of options lies beside the program."""
-    monkeypatch.setattr(stand_in, "OPTIONS", OPTIONS)
-
-
-def parse(*words: str) -> argparse.Namespace:
-    return stand_in.parser().parse_args(["/models/m", *words])
+from tests.unit.lab.serve.conftest import IMAGE, Raise, ask, chat, parse
 
 
 @pytest.fixture
-def url() -> Iterator[str]:
-    told = parse("--served-model-name", "qwen", "--api-key", "sesame", "--limit-mm-per-prompt", '{"image": 1}')
-    server = stand_in.Server("127.0.0.1", 0, stand_in.State(told, "/models/m", 128))
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    yield f"http://127.0.0.1:{server.socket.getsockname()[1]}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-def ask(url: str, path: str, body: dict[str, Any] | None = None, key: str = "sesame") -> requests.Response:
-    with requests.Session() as session:
-        session.trust_env = False
-        method, headers = ("POST" if body is not None else "GET"), {"Authorization": f"Bearer {key}"}
-        return session.request(method, url + path, json=body, headers=headers, timeout=5)
-
-
-def chat(*parts: Any, **more: Any) -> dict[str, Any]:
-    return {"model": "qwen", "messages": [{"role": "user", "content": list(parts) or "hello"}], **more}
+def url(raise_server: Raise) -> str:
+    return raise_server("--api-key", "sesame", "--limit-mm-per-prompt", '{"image": 1}')
 
 
 @pytest.mark.parametrize(
@@ -139,3 +105,18 @@ def test_requests_that_vllm_refuses_are_refused_alike(
 def test_a_body_that_is_no_request_is_answered_not_fatal(url: str) -> None:
     assert ask(url, "/v1/completions", {"prompt": "x", "max_tokens": "many"}).status_code == 400
     assert ask(url, "/health").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "address", ["data:image/png;base64,bm9uZQ==", "data:image/png;base64,%%%", "https://example.org/cat.png"]
+)
+def test_an_image_that_cannot_be_read_is_refused(url: str, address: str) -> None:
+    part = {"type": "image_url", "image_url": {"url": address}}
+
+    assert ask(url, "/v1/chat/completions", chat(part)).status_code == 400
+
+
+def test_a_picture_of_a_megabyte_is_taken(url: str) -> None:
+    url_ = IMAGE["image_url"]["url"] + "A" * (1 << 20)
+
+    assert ask(url, "/v1/chat/completions", chat({"type": "image_url", "image_url": {"url": url_}})).status_code == 200

@@ -1,0 +1,135 @@
+"""Rounds of faults: something happens to a rollout at a moment drawn by a seed; then the way back, and the truth.
+
+What is judged: every instance serves the old or the new release, nothing stays drained beyond its expiry, the journal
+is closed, no lock is held, and no request failed but where a host or a gateway was itself killed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from benchmarks.rollout_fleet import ASKERS, GATEWAYS, WORKERS, Fleet, Verb
+from fleet.lab import hosts, lab, network
+from fleet.lab.machine import LabError
+from fleet.lab.names import LabHost
+from fleet.rollout import journal
+
+Row = dict[str, Any]
+#: Seconds of a rollout of few hosts within which a fault comes.
+WITHIN: Final = 75.0
+#: After a fault, requests that were under way on what was killed may fail for so long.
+EXCUSED_SECONDS: Final = 15.0
+ROUNDS_TO_RESUME: Final = 5
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that happens, and how it is undone; ``excuses`` whether requests may fail by it."""
+
+    strike: Callable[[LabHost, Verb], None]
+    undo: Callable[[LabHost], None] = lambda host: None
+    lasts: tuple[float, float] = (0.0, 0.0)
+    on: str = "host"
+    excuses: bool = False
+
+
+def _run(script: str) -> Callable[[LabHost, Verb], None]:
+    def strike(host: LabHost, verb: Verb) -> None:
+        with contextlib.suppress(LabError):  # what the command ends may be what it was started by
+            lab.run(host, script, timeout=60)
+
+    return strike
+
+
+FAULTS: Final[Mapping[str, Fault]] = {
+    "control": Fault(lambda host, verb: verb.kill(), on="control"),
+    "host": Fault(lambda host, verb: lab.kill(host), lasts=(5, 5), excuses=True),
+    "gateway": Fault(_run("pkill -KILL -x haproxy"), lasts=(2, 2), on="gateway", excuses=True),
+    "dockerd": Fault(_run("systemctl kill --signal=KILL docker")),
+    "sshd": Fault(_run("pkill -KILL -x sshd; pkill -KILL -f ^sshd; :")),
+    "link": Fault(lambda host, verb: network.cut(host), network.restore, lasts=(3, 12)),
+    "disk": Fault(lambda host, verb: lab.fill_disk(host), lab.free_disk, lasts=(15, 30)),
+}
+
+
+def rounds(fleet: Fleet, seeds: int, first: int = 0, hosts_each: int = 4) -> list[Row]:
+    """One round a seed; a round begins where the last one left the fleet."""
+    rows = []
+    for seed in range(first, first + seeds):
+        rows.append(one(fleet, seed, hosts_each))
+        print(f"   seed {seed}: {rows[-1]}", flush=True)
+    return rows
+
+
+def one(fleet: Fleet, seed: int, hosts_each: int) -> Row:
+    """One round."""
+    drawn = random.Random(seed)
+    possible = [name for name in FAULTS if name != "disk" or all(host.disk for host in WORKERS)]
+    name = possible[seed % len(possible)]  # each kind as often as the others
+    fault = FAULTS[name]
+    before = {host: {seen.number} for host, seen in fleet.truth().items()}
+    number = str(fleet.next_release())
+    chosen = drawn.sample(WORKERS, min(hosts_each, len(WORKERS) - 1))
+    struck = drawn.choice(GATEWAYS if fault.on == "gateway" else chosen)
+    moment, lasts = drawn.uniform(0, WITHIN), drawn.uniform(*fault.lasts)
+    back = drawn.choice(["resume", "abort"])
+    with fleet.load(f"c-{seed}", workers=min(8, ASKERS)) as load:
+        verb = fleet.rollout("--limit", ",".join(host.name for host in chosen), "--batch", "1,2", "--no-canaries",
+                             "--max-unavailable", "2", "--min-healthy", "2s")  # fmt: skip
+        deadline = time.monotonic() + moment
+        while time.monotonic() < deadline and not verb.over():
+            time.sleep(0.1)
+        early, at = verb.over(), time.time()
+        where = _where(struck)
+        try:
+            fault.strike(struck, verb)
+            time.sleep(lasts)
+        finally:
+            fault.undo(struck)
+        if fault.on != "control":
+            hosts.wait_up(struck)
+        ran = verb.wait(600)
+        took_up = _take_up(fleet, back)
+    allowed = {host: numbers | ({number} if _in(host, chosen) else set()) for host, numbers in before.items()}
+    wrong = fleet.settled(allowed, seconds=120)
+    failed = load.failed()
+    excused = [one_ for one_ in failed if fault.excuses and at - 130 < one_["at"] + one_["seconds"] < at + lasts
+               + EXCUSED_SECONDS and one_["at"] < at + lasts + EXCUSED_SECONDS]  # fmt: skip
+    lost = len(failed) - len(excused)
+    return {
+        "seed": seed, "fault": name, "on": "" if fault.on == "control" else struck.name, "at": round(moment, 1),
+        "during": "after its end" if early else where, "rollout": ran.code, "then": took_up or "nothing to do",
+        "requests": load.summary.get("requests", 0), "excused": len(excused), "failed": lost,
+        "good": not wrong and not lost and bool(load.summary), "wrong": "; ".join(wrong),
+    }  # fmt: skip
+
+
+def _in(host: str, chosen: list[LabHost]) -> bool:
+    return any(one_.name == host for one_ in chosen)
+
+
+def _where(host: LabHost) -> str:
+    """What the rollout was doing: on that host, or else anywhere."""
+    path = journal.open_one()
+    if path is None:
+        return "preparing"
+    steps = journal.read(path).steps
+    return steps[host.name].value if host.name in steps else "elsewhere"
+
+
+def _take_up(fleet: Fleet, back: str) -> str:
+    """What an operator would type until nothing is open: resume, or abort."""
+    said: list[str] = []
+    for _ in range(ROUNDS_TO_RESUME):
+        if journal.open_one() is None:
+            break
+        ran = fleet.inv(f"rollout.{back}", "--yes", "--json", timeout=600)
+        said.append(f"{back} {ran.code}")
+        if ran.code:
+            time.sleep(5)
+    return ", ".join(said)

@@ -1,0 +1,240 @@
+"""From an open session to a rollout that runs: who takes part, what serves now, preparation, what was cut off."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from fleet import releases, report
+from fleet.cli.session import Session
+from fleet.errors import CommandFailed, FleetError, UsageError
+from fleet.gateway.balancers import balancers
+from fleet.provision import HostResult, Provision, provision
+from fleet.rollout import marker
+from fleet.rollout.balancers import Balancers
+from fleet.rollout.drive import Turn, Work
+from fleet.rollout.journal import Journal, Story
+from fleet.rollout.options import Options
+from fleet.rollout.run import Outcome, Rollout, Serving, Tell
+from fleet.rollout.switching import Switch, ToInventory, serves
+from fleet.rollout.turn import At, resumed
+from fleet.rollout.waves import Member, Wave, plan_waves
+from fleet.survey import Survey
+from fleet.transport import Transport
+
+Surveys = Mapping[str, Survey | FleetError]
+
+
+@dataclass
+class Rolling:
+    """One rollout of a session."""
+
+    session: Session
+    options: Options
+    run: str
+    why: str
+    tell: Tell
+    balancers: Balancers = field(init=False)
+
+    def __post_init__(self) -> None:
+        session = self.session
+        self.balancers = Balancers(balancers(session.gateways, session.settings, session.crew.transport))
+        if not self.balancers:
+            report.warn("no gateway and no executables of yours: nothing is drained, requests under way are cut off")
+
+    def prepare(self, surveys: Surveys) -> dict[str, HostResult]:
+        """Everything that interrupts nothing, on all hosts and gateways, while the old releases serve."""
+        work = Provision(self.session.survey, self.session.owner, self.run, self.session.progress)
+        beside = [name for name in self.session.gateways if name not in surveys]
+        gateways = self.session.survey_these(beside)
+        results = provision(self.session.crew, {**gateways, **surveys}, work)
+        return {name: result for name, result in results.items() if name in surveys or result.bad}
+
+    def members(self, surveys: Surveys) -> list[Member]:
+        """The hosts on which something waits, each with its class."""
+        return [
+            member_of(name, seen)
+            for name, seen in surveys.items()
+            if isinstance(seen, Survey) and seen.plan.waits and not seen.plan.blocked
+        ]
+
+    def serving(self) -> Serving:
+        """Which hosts serve each model now: as the gateways see it, or where there are none, as told and seen."""
+        found: dict[str, dict[str, str]] = {}
+        seen = self.balancers.serving() if self.balancers else {}
+        for name, told in {**self.session.peers, **self.session.settings}.items():
+            for instance in told.instances:
+                if not self.balancers or seen.get(f"{name}:{instance.name}"):
+                    found.setdefault(instance.served_name, {})[name] = told.site
+        return found
+
+    def waves(self, members: Sequence[Member], *, canaries: bool = True) -> tuple[Wave, ...]:
+        """All waves.
+
+        Raises:
+            NoCapacity: a model would be left without a server.
+        """
+        return plan_waves(
+            members, self.serving(), batch=self.options.sizes, max_unavailable=self.options.most_unavailable,
+            canaries=canaries and self.options.canaries, allow_downtime=self.options.allow_downtime,
+        )  # fmt: skip
+
+    @contextlib.contextmanager
+    def under_way(self, members: Sequence[Member], switch: Switch) -> Iterator[Rollout]:
+        """The rollout, its journal open."""
+        with Journal(self.run) as journal:
+            session = self.session
+            work = Work(
+                self.run, session.owner, self.why, switch, self.balancers, journal, session.progress,
+                lambda name: session.settings[name].rollout, session.crew.stopped,
+                drain_seconds=drain_seconds(session),
+            )  # fmt: skip
+            yield Rollout(session.crew, work, self.options, members, self.serving, self.tell)
+
+    def to_inventory(self) -> Switch:
+        """All that waits."""
+        session = self.session
+        return ToInventory(Provision(session.survey, session.owner, self.run, session.progress, interrupt=True))
+
+    def settle(self, rollout: Rollout, story: Story, *, abort: bool) -> Outcome:
+        """Take up every turn that was cut off, from the truth on hosts and gateways."""
+        outcome = Outcome(ends=dict(story.ends), results={host: HostResult() for host in story.ends})
+        markers = self.session.crew.each(self.session.names, lambda _, transport: marker.read(transport))
+        turns = []
+        for name in self.session.names:
+            found = markers[name]
+            if isinstance(found, FleetError):
+                if name in story.unsettled:
+                    outcome.results[name] = HostResult()
+                    outcome.results[name].fail("host", found)
+                    outcome.ends[name] = At.BROKEN
+                continue
+            mine = found is not None and found.run == self.run
+            if name not in story.unsettled and not mine:
+                continue
+            # The journal was written first; only where another machine was at work does the host alone know.
+            last = story.steps[name] if name in story.unsettled or found is None else found.at
+            start, back = resumed(last, abort=abort)
+            turn = Turn(name, self.session.crew.transport(name), rollout.work, start=start, back=back)
+            turn.before = dict(story.before.get(name, {}))
+            if found is not None and mine:
+                turn.back = back or found.back
+                turn.before, turn.measured = dict(found.before), dict(found.measured)
+            turns.append(turn)
+        rollout.settle(turns, outcome)
+        self._reconcile([turn.name for turn in turns])
+        return outcome
+
+    def _reconcile(self, but: Sequence[str]) -> None:
+        """Whatever this rollout drained at a gateway and nobody is at work on any more gets requests again."""
+        drained = {
+            server
+            for states in self.balancers.states().values()
+            for server, state in states.items()
+            if state.admin != "ready" and state.who.endswith(self.run) and server.partition(":")[0] not in but
+        }
+        for name in sorted({server.partition(":")[0] for server in drained}):
+            with contextlib.suppress(FleetError):
+                known = releases.read(self.session.crew.transport(name).run(releases.SCRIPT).stdout)
+                keys = {f"{name}:{r.instance}": str(r.about.get("key", "")) for r in known if r.current}
+                self.balancers.ready({server: key for server, key in keys.items() if server in drained})
+
+
+def member_of(name: str, seen: Survey) -> Member:
+    """A host with its class: its GPUs' kind and count, and its models."""
+    kinds: dict[str, int] = {}
+    for gpu in seen.target.facts.gpus:
+        kinds[gpu.name] = kinds.get(gpu.name, 0) + 1
+    gpus = ", ".join(f"{count}×{kind}" for kind, count in sorted(kinds.items()))
+    told = seen.target.settings
+    models = sorted(instance.served_name for instance in told.instances)
+    return Member(name, f"{gpus} {', '.join(models)}".strip(), told.site, frozenset(models))
+
+
+def drain_seconds(session: Session) -> float:
+    """For how long a drain is kept by the gateways where nobody renews it."""
+    told = [session.gateways[name].gateway.drain_seconds for name in session.gateways]
+    return float(min(told, default=600))
+
+
+def nobody_else_is_at_it(session: Session, run: str) -> None:
+    """Refuse hosts that another rollout left in the middle of their turn.
+
+    Raises:
+        UsageError: which, whose, and what to do.
+    """
+    found = session.crew.each(session.names, lambda _, transport: marker.read(transport))
+    others = {name: told for name, told in found.items() if isinstance(told, marker.Marker) and told.run != run}
+    if others:
+        name, told = next(iter(others.items()))
+        raise UsageError(
+            f"{name} is in the middle of the rollout {told.run} of {told.who}", where=name,
+            hint=f"./inv rollout.resume --run {told.run}, or rollout.abort, takes it up; from here too",
+        )  # fmt: skip
+
+
+def document(run: str, outcome: Outcome, waves: Sequence[Wave]) -> dict[str, Any]:
+    """What ``--json`` prints: CONTRACTS' object, and beside it how it ended."""
+    return {
+        "run": run,
+        "state": outcome.state,
+        "reason": outcome.reason,
+        "waves": [{"name": wave.name, "hosts": list(wave.hosts), "canary": wave.canary} for wave in waves],
+        "ends": {name: end.value for name, end in outcome.ends.items()},
+        "hosts": {name: result.as_json() for name, result in outcome.results.items()},
+    }
+
+
+def targets(session: Session, number: int) -> dict[str, dict[str, str]]:
+    """Host → instance → the release to go back to: number ``number``, or the one before; hosts that have none are out.
+
+    Raises:
+        UsageError: no host has that release.
+        HostError: a host can't be asked, or what the release needs is no longer there.
+    """
+    came = session.crew.each(session.names, lambda _, transport: _way_back(transport, number))
+    failed = [found for found in came.values() if isinstance(found, FleetError)]
+    if failed:
+        raise failed[0]
+    found = {name: way for name, way in came.items() if not isinstance(way, FleetError) and way}
+    if not found:
+        what = f"release {number}" if number else "an earlier release"
+        raise UsageError(f"no host has {what} to go back to", hint="./inv releases shows what there is")
+    return found
+
+
+def still(session: Session, told: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """The hosts that don't serve their targets yet."""
+    came = session.crew.each(
+        [name for name in session.names if name in told],
+        lambda name, transport: all(serves(transport, i, r) for i, r in told[name].items()),
+    )
+    return [name for name, there in came.items() if there is not True]
+
+
+def teller(session: Session, run: str, why: str) -> Tell:
+    """Tells the hooks of all that happens; what goes wrong with one is a warning, unless it is required."""
+    return lambda event, about: None
+
+
+def _way_back(transport: Transport, number: int) -> dict[str, str]:
+    known = releases.ask(transport)
+    found = {}
+    for instance in dict.fromkeys(release.instance for release in known):
+        now = next((release for release in known if release.instance == instance and release.current), None)
+        back = releases.previous(known, instance)
+        if number:
+            back = releases.numbered(known, instance, number, where=transport.name)
+        if back is None or back is now:
+            continue
+        found[instance] = back.release
+        reply = transport.run(releases.still_there(instance, back.release))
+        if not reply.ok:
+            raise CommandFailed(
+                f"release {back.number} of {instance} can't be gone back to: {reply.stdout.strip()}",
+                command="docker image inspect", status=reply.status, where=transport.name,
+                hint="put its settings into the inventory again and roll that out",
+            )  # fmt: skip
+    return found

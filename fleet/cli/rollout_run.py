@@ -1,0 +1,145 @@
+"""What the rollout's verbs do with an open session: go through the waves, take up what was cut off, say what came."""
+
+from __future__ import annotations
+
+import json as json_module
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from invoke.exceptions import Exit
+
+from fleet import report, views
+from fleet.cli import rolling
+from fleet.cli.program import confirm
+from fleet.cli.rolling import Rolling
+from fleet.cli.session import Options as SessionOptions
+from fleet.cli.session import Session, open_session, sources
+from fleet.errors import FleetError, UsageError
+from fleet.rollout import journal, verdict
+from fleet.rollout.options import Options, combined
+from fleet.rollout.run import Outcome
+from fleet.rollout.switching import Switch, ToReleases
+from fleet.rollout.waves import Member
+from fleet.survey import Role
+
+
+def take_up(run: str, roles: Sequence[Role], *, abort: bool, json: bool, yes: bool) -> None:
+    """Go on with a rollout that pauses or was cut off, or end it.
+
+    Raises:
+        UsageError: there is none, or it is over.
+    """
+    path = journal.find(run)
+    story = journal.read(path)
+    if story.closed:
+        raise UsageError(f"the rollout {story.run} is over", hint="./inv rollout begins a new one")
+    if not json:
+        report.result(verdict.standing(story))
+    confirm("End it, and take hosts in the middle back?" if abort else "Go on with it?", yes=yes)
+    options = Options.from_json(story.begun.get("options", {}))
+    where = story.begun.get("where", {})
+    given = SessionOptions(
+        where.get("hosts", "all"), tuple(where.get("inventory", ())), where.get("limit", ""), json,
+        int(where.get("forks", 50)), float(where.get("timeout", 10.0)),
+    )  # fmt: skip
+    doing = "rollout.abort" if abort else "rollout.resume"
+    with open_session(given, roles, doing=doing) as session:
+        _apply(session, options)
+        roll = rolling_of(session, options, story.run, story.begun.get("why", ""))
+        targets = story.begun.get("targets")
+        switch: Switch = ToReleases(targets) if targets else roll.to_inventory()
+        stopped = any(line["event"] == "stopped" for line in journal.lines(path))
+        with roll.under_way((), switch) as rollout_:
+            rollout_.work.journal.write("resumed", who=session.owner.who, abort=abort)
+            outcome = roll.settle(rollout_, story, abort=abort)
+            if abort or stopped or not outcome.settled:
+                outcome.state, outcome.reason = _how(outcome, abort=abort)
+                if outcome.settled:
+                    rollout_.work.journal.write("aborted" if abort else "finished", result=outcome.state)
+                return finish(session, outcome, (), json=json)
+        surveys = session.survey_all()
+        if targets:
+            left = rolling.still(session, targets)
+            seen = {n: s for n, s in surveys.items() if n in left and not isinstance(s, FleetError)}
+            members = [rolling.member_of(name, survey) for name, survey in seen.items()]
+        else:
+            members = roll.members(surveys)
+        return go(roll, members, switch, begun=None, json=json, outcome=outcome, canaries=not story.past_canaries)
+
+
+def _how(outcome: Outcome, *, abort: bool) -> tuple[str, str]:
+    if not outcome.settled:
+        open_ = sorted(host for host, end in outcome.ends.items() if not end.is_settled)
+        return "open", f"{', '.join(open_)} can't be settled yet; ./inv rollout.resume tries again"
+    if abort:
+        return "aborted", "hosts that are done keep the new release: ./inv rollback takes it back"
+    return "stopped", "it had stopped before; every host serves one of its releases"
+
+
+def go(
+    roll: Rolling, members: Sequence[Member], switch: Switch, *, begun: Mapping[str, Any] | None, json: bool,
+    outcome: Outcome, canaries: bool = True,
+) -> None:  # fmt: skip
+    """All waves of ``members``; a rollout that begins (``begun``) opens its journal."""
+    waves = roll.waves(members, canaries=canaries)
+    if not waves and begun is not None:
+        return finish(roll.session, outcome, waves, json=json)
+    with roll.under_way(members, switch) as rollout_:
+        if begun is not None:
+            rollout_.work.journal.write("begin", who=roll.session.owner.who, members=[m.host for m in members], **begun)
+            roll.tell("rollout-begins", {"hosts": [m.host for m in members], "why": roll.why})
+        else:
+            rollout_.work.journal.write("promoted", who=roll.session.owner.who)
+        rollout_.go(waves, outcome)
+        if outcome.state == "stopped":
+            rollout_.work.journal.write("stopped", reason=outcome.reason)
+        if outcome.state != "paused" and outcome.settled:
+            rollout_.work.journal.write("finished", result=outcome.state)
+        roll.tell("rollout-ends", {"state": outcome.state, "reason": outcome.reason})
+    return finish(roll.session, outcome, waves, json=json)
+
+
+def finish(session: Session, outcome: Outcome, waves: Sequence[Any], *, json: bool) -> None:
+    """Show what came of it, and end with 1 where it isn't as it should be."""
+    told = rolling.document(session.run_name, outcome, waves)
+    (session.logs / "result.json").write_text(json_module.dumps(told, indent=2, ensure_ascii=False))
+    if json:
+        report.result_json(told)
+    else:
+        views.show_recap(outcome.results, str(session.logs))
+        report.result(verdict.screen(outcome))
+    if outcome.state not in ("done", "paused", "aborted") or any(result.bad for result in outcome.results.values()):
+        raise Exit(code=1)
+
+
+def options_of(session: Session, said: Mapping[str, str], **switches: bool) -> Options:
+    """The run's options, put over each host's own."""
+    told = {name: settings.rollout for name, settings in session.settings.items() if settings.instances}
+    canaries = switches.pop("canaries")
+    options = combined(told, said, **switches)
+    if not canaries:
+        options = Options.from_json({**options.as_json(), "canaries": False})
+    _apply(session, options)
+    return options
+
+
+def _apply(session: Session, options: Options) -> None:
+    """Each host's settings with what the command line says over them."""
+    session.settings = {
+        name: told.model_copy(update={"rollout": options.of_host(told.rollout)})
+        for name, told in session.settings.items()
+    }
+
+
+def rolling_of(session: Session, options: Options, run: str, why: str) -> Rolling:
+    """The rollout of a session."""
+    return Rolling(session, options, run, why, rolling.teller(session, run, why))
+
+
+def begun_by(given: SessionOptions, options: Options, why: str, doing: str, **more: Any) -> dict[str, Any]:
+    """What the journal's first line says: what a resume needs to know."""
+    where = {
+        "hosts": given.hosts, "inventory": [str(path.resolve()) for path in sources(given.inventory)],
+        "limit": given.limit, "forks": given.forks, "timeout": given.timeout,
+    }  # fmt: skip
+    return {"doing": doing, "why": why, "where": where, "options": options.as_json(), **more}

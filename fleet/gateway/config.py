@@ -1,0 +1,100 @@
+"""HAProxy's configuration for what a gateway serves. Pure: the same servers and keys, the same text.
+
+A server asks for one key, and HAProxy can set a header a backend, not a server: so a model has one backend for each key
+that any of its servers is given, with all of its servers in each, and the gateway's own tool keeps each server in
+maintenance in all of them but one. Mostly there is one key; while it is changed there are two.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Final
+
+from fleet.gateway.balancer import OPEN, key_id
+from fleet.gateway.models import Model, key_ids, models_of
+from fleet.secret import Secret, slow_digest
+from fleet.settings import Gateway, HostSettings
+from fleet.target import TEMPLATES
+from fleet.templates import render
+
+TEMPLATE: Final = TEMPLATES / "gateway" / "haproxy.cfg.j2"
+#: Stands for the configuration's own id in its text until that is known.
+ID: Final = "@ID@"
+
+
+@dataclass(frozen=True)
+class Spec:
+    """All that a gateway's configuration is made of, but for the keys that its servers still have."""
+
+    models: tuple[Model, ...]
+    listen: str
+    stats_port: int
+    slow_start: int
+    connect_seconds: int
+    answer_seconds: int
+    clients: Mapping[str, Secret]  #: name → key; empty: the servers' own keys
+    certificate: tuple[str, str] | Secret | None = None  #: files on the host, or a PEM text
+
+    @classmethod
+    def of(cls, settings: HostSettings, peers: Mapping[str, HostSettings]) -> Spec:
+        """From what one gateway is told, and all hosts with instances."""
+        told: Gateway = settings.gateway
+        certificate: tuple[str, str] | Secret | None = None
+        if told.tls:
+            certificate = told.tls.pem or (told.tls.certificate or "", told.tls.key or "")
+        return cls(
+            models_of(told, peers), told.listen or settings.address, told.stats_port, told.slow_start,
+            told.connect_seconds, told.answer_seconds, dict(told.keys), certificate,
+        )  # fmt: skip
+
+    @property
+    def keys(self) -> dict[str, Secret | None]:
+        """Every key that the servers are to ask for, by its id."""
+        return key_ids(self.models)
+
+    @property
+    def servers(self) -> dict[str, str]:
+        """Every server → the id of the key that it is to ask for."""
+        return {server.name: key_id(server.key) for model in self.models for server in model.servers}
+
+    def ids(self, model: Model, live: Mapping[str, str]) -> tuple[str, ...]:
+        """The keys that a model's servers have now (``live``: server → key id) or are to have."""
+        found = {key_id(server.key) for server in model.servers}
+        found |= {live[server.name] for server in model.servers if server.name in live}
+        return tuple(sorted(found)) or (OPEN,)
+
+    def asks(self, model: Model) -> bool:
+        """Whether clients of a model must show a key: where clients have keys, or its servers are to have one."""
+        return bool(self.clients) or any(server.key for server in model.servers)
+
+    def text(self, live: Mapping[str, str], run: str) -> str:
+        """The configuration, with :data:`ID` where its own id stands."""
+
+        def model(told: Model) -> dict[str, object]:
+            backends = [{"name": f"{told.slug}:{key}", "key": key} for key in self.ids(told, live)]
+            return {
+                "slug": told.slug, "prefix": told.prefix, "servers": told.servers,
+                "asks": self.asks(told), "backends": backends,
+            }  # fmt: skip
+
+        # On a shared port the longest prefix is asked for first, and who has none takes what is left.
+        ordered = sorted(self.models, key=lambda each: (each.port, -len(each.prefix), each.name))
+        ports = [(port, [model(each) for each in group]) for port, group in groupby(ordered, lambda each: each.port)]
+        values = {
+            "id": ID, "run": run, "listen": self.listen, "ports": ports, "tls": self.certificate is not None,
+            "stats_port": self.stats_port, "slow_start": self.slow_start,
+            "connect_seconds": self.connect_seconds, "answer_seconds": self.answer_seconds,
+        }  # fmt: skip
+        return render(TEMPLATE, values)
+
+    def id(self, live: Mapping[str, str], run: str) -> str:
+        """A name for the whole configuration, keys and certificate included, that tells nothing about them."""
+        secrets = [slow_digest(f"{name}\0{key.reveal()}", "client") for name, key in sorted(self.clients.items())]
+        if isinstance(self.certificate, Secret):
+            secrets.append(slow_digest(self.certificate.reveal(), "certificate"))
+        elif self.certificate:
+            secrets.extend(self.certificate)
+        return hashlib.sha256("\0".join([self.text(live, run), *secrets]).encode()).hexdigest()[:12]

@@ -1,0 +1,219 @@
+"""A gateway's configuration: judged by HAProxy itself before it counts, taken over without a request lost.
+
+::
+
+    /etc/fleet/gateway/configs/ID/    haproxy.cfg, keys.map, clients-MODEL.map, tls.pem (0700: keys are in there)
+    /etc/fleet/gateway/current        → configs/ID, the one that HAProxy reads when it starts or is reloaded
+    /var/lib/fleet/gateway/servers/   a file a server: which key it is given, until when it is drained, by whom
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from fleet.gateway.balancer import OPEN
+from fleet.gateway.config import ID, Spec
+from fleet.resource import Change, Observation, Run, Step
+from fleet.resources.file import unified
+from fleet.secret import Secret
+from fleet.shell import quote, words
+
+ROOT: Final = "/etc/fleet/gateway"
+SERVERS: Final = "/var/lib/fleet/gateway/servers"
+RUN: Final = "/run/fleet-gateway"
+TOOL: Final = "/usr/local/lib/fleet/gateway"
+UNIT: Final = "fleet-gateway.service"
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a gateway's files lie."""
+
+    root: str = ROOT
+    servers: str = SERVERS
+    run: str = RUN
+    tool: str = TOOL
+
+
+@dataclass(frozen=True)
+class GatewayConfig:
+    """The configuration on disk. It holds the keys that the inventory names, and those that servers still have.
+
+    A key that left the inventory stays, for clients too, as long as the gateway gives it to any server; the first run
+    after that takes it away.
+    """
+
+    spec: Spec
+    places: Places = Places()
+
+    @property
+    def id(self) -> str:
+        """``gateway:config``."""
+        return "gateway:config"
+
+    def probe(self) -> str:
+        """Which configuration counts, whether it is as written, whose keys it has, and which key each server has."""
+        return f"""r={quote(self.places.root)}; c=$(readlink "$r/current" 2>/dev/null); echo "current=${{c##*/}}"
+if [ -f "$r/current/haproxy.cfg" ]; then
+  echo "sha256=$(sha256sum < "$r/current/haproxy.cfg" | cut -d' ' -f1)"
+  echo "mode=$(stat -Lc %a "$r/current")"
+  echo "rows=$(cut -d' ' -f1 "$r/current/keys.map" | sort | tr '\\n' ' ')"
+  printf 'text=%s\\n' "$(base64 -w0 "$r/current/haproxy.cfg")"
+fi
+echo "live=$(cd {quote(self.places.servers)} 2>/dev/null && for f in *; do
+  [ -f "$f" ] && read -r k x < "$f"; [ -f "$f" ] && printf '%s=%s ' "$f" "$k"; done)\""""
+
+    def diff(self, seen: Observation) -> Change | None:
+        """Create it, or update it with what differs; no request is lost by it."""
+        old, live = seen.get("current"), self._live(seen)
+        new = self.spec.id(live, self.places.run)
+        text = self._text(live)
+        unknown = sorted(set(self.spec.servers) - set(_pairs(seen)))
+        whole = (
+            seen.get("sha256") == hashlib.sha256(text.encode()).hexdigest()
+            and seen.get("rows").split() == sorted(self._rows(live))
+            and seen.get("mode") == "700"
+        )
+        if old == new and whole and not unknown:
+            return None
+        if not old:
+            return Change(self.id, "create", f"configuration {new}: {len(self.spec.servers)} servers")
+        why = f"from configuration {old} to {new}" if old != new else f"configuration {new} isn't as written"
+        gone = sorted(set(seen.get("rows").split()) - self._rows(live))
+        if gone:
+            why += f"; forgets key {', '.join(gone)}, which no server has any more"
+        before = (seen.decoded("text") or "").replace(old, new)
+        lines = unified(before, text, "haproxy.cfg") or "(keys, clients or the certificate change; they aren't shown)"
+        return Change(self.id, "update", why, lines)
+
+    def apply(self, seen: Observation) -> Sequence[Step]:
+        """Write all beside the old one, let HAProxy judge it, and only then let it count."""
+        live = self._live(seen)
+        new = f"{self.places.root}/configs/.new"
+        config = self.spec.id(live, self.places.run)
+        stage = f"umask 077; rm -rf {quote(new)} && mkdir -p {quote(new)} && chmod 0700 {quote(self.places.root)}"
+        steps = [Run(stage, what="stage the gateway's configuration")]
+
+        def write(name: str, content: str | Secret) -> None:
+            data = content if isinstance(content, Secret) else content.encode()
+            check = '[ -z "${stdin_size:-}" ] || [ "$(wc -c < "$f")" -eq "$stdin_size" ]'
+            script = f'umask 077; f={quote(f"{new}/{name}")}; cat > "$f" && {check}'
+            steps.append(Run(script, stdin=data, what=f"write {name}"))
+
+        write("haproxy.cfg", self._text(live))
+        keys = {name: key for name, key in self.spec.keys.items() if key}
+        write("keys.map", Secret("".join(f"{name} {key.reveal()}\n" for name, key in sorted(keys.items()))))
+        if self.spec.clients:
+            clients = "".join(f"{key.reveal()} {name}\n" for name, key in sorted(self.spec.clients.items()))
+            write("clients.map", Secret(clients))
+        if isinstance(self.spec.certificate, Secret):
+            write("tls.pem", self.spec.certificate)
+        steps.append(Run(self._place(config, live), timeout=120, what=f"place the gateway's configuration {config}"))
+        return steps
+
+    def _place(self, config: str, live: dict[str, str]) -> str:
+        kept = sorted(self._rows(live) - {name for name, key in self.spec.keys.items() if key})
+        lines = [f"set -e; umask 077; cd {quote(f'{self.places.root}/configs/.new')}"]
+        if kept:  # only this host knows their values
+            lines.append(f"grep -E '^({'|'.join(kept)}) ' ../../current/keys.map >> keys.map")
+        for model in self.spec.models:
+            if not self.spec.asks(model):
+                continue
+            if self.spec.clients:
+                lines.append(f"cp clients.map clients-{model.slug}.map")
+                continue
+            ids = " ".join(key for key in self.spec.ids(model, live) if key != OPEN)
+            awk = 'BEGIN { n = split(ids, i, " "); for (x = 1; x <= n; x++) w[i[x]] = 1 } $1 in w { print $2, $1 }'
+            lines.append(f"awk -v ids={quote(ids)} {quote(awk)} keys.map > clients-{model.slug}.map")
+        if isinstance(self.spec.certificate, tuple):
+            certificate, key = self.spec.certificate
+            lines.append(f"ln -s {quote(certificate)} tls.pem; ln -s {quote(key)} tls.pem.key")
+        pairs = [word for server, key in sorted(self.spec.servers.items()) for word in (key, server)]
+        servers = quote(self.places.servers)
+        lines.append(f"""said=$(haproxy -c -C "$PWD" -f haproxy.cfg 2>&1) || {{
+  printf '%s\\n' "$said" | grep -v NOTICE >&2; exit 1; }}
+sync
+cd ..; rm -rf ./{config}.old; [ ! -e {config} ] || mv {config} {config}.old
+mv .new {config}; ln -sfn configs/{config} ../.current.new
+was=$(readlink ../current || :); mv -fT ../.current.new ../current; sync
+for d in *; do case $d in {config} | "${{was##*/}}") ;; *) rm -rf "./$d";; esac; done
+FLEET_GATEWAY_STATE={servers} FLEET_GATEWAY_RUN={quote(self.places.run)} \\
+  {words(self.places.tool, "known", *pairs)}""")
+        return "\n".join(lines)
+
+    def _live(self, seen: Observation) -> dict[str, str]:
+        """Server → key id, where the inventory has the server and somebody knows the key."""
+        known = {OPEN, *self.spec.keys, *seen.get("rows").split()}
+        return {name: key for name, key in _pairs(seen).items() if name in self.spec.servers and key in known}
+
+    def _rows(self, live: dict[str, str]) -> set[str]:
+        return {name for name in (*self.spec.keys, *live.values()) if name != OPEN}
+
+    def _text(self, live: dict[str, str]) -> str:
+        return self.spec.text(live, self.places.run).replace(ID, self.spec.id(live, self.places.run))
+
+
+@dataclass(frozen=True)
+class GatewayRunning:
+    """HAProxy runs with the configuration on disk: a reload, which interrupts nothing.
+
+    Where the new one can't be taken over (an address that isn't here, a port that is held), the old one counts again.
+    """
+
+    places: Places = Places()
+
+    @property
+    def id(self) -> str:
+        """``gateway:running``."""
+        return "gateway:running"
+
+    @property
+    def follows(self) -> tuple[str, ...]:
+        """The configuration, and the service that reads it."""
+        return ("gateway:config", f"service:{UNIT}")
+
+    def probe(self) -> str:
+        """The configuration on disk, and the one that runs."""
+        return f"""c=$(readlink {quote(f"{self.places.root}/current")} 2>/dev/null); echo "current=${{c##*/}}"
+echo "running=$({self._running()})\""""
+
+    def diff(self, seen: Observation) -> Change | None:
+        """Reload it."""
+        running, current = seen.get("running"), seen.get("current")
+        if running == current:
+            return None
+        return Change(self.id, "reload", f"HAProxy runs with {running or 'none'}, configuration {current} is on disk")
+
+    def apply(self, seen: Observation) -> Sequence[Step]:
+        """Reload, wait until it runs with it, let in who may serve; else go back to the one that ran."""
+        root, old = quote(self.places.root), seen.get("running")
+        script = f"""set -e
+c=$(readlink {root}/current); c=${{c##*/}}
+runs() {{
+  n=0; while [ "$({self._running()})" != "$1" ]; do n=$((n + 1)); [ "$n" -lt 100 ] || return 1; sleep 0.2; done
+}}
+systemctl reload {UNIT} || :
+if ! runs "$c"; then
+  journalctl -u {UNIT} -n 20 --no-pager -o cat >&2 || :
+  if [ -n {quote(old)} ] && [ -d {root}/configs/{quote(old)} ]; then
+    ln -sfn configs/{quote(old)} {root}/.current.new; mv -fT {root}/.current.new {root}/current
+    systemctl reload {UNIT} || :
+    echo "HAProxy didn't take over configuration $c: {quote(old)} counts again" >&2
+  fi
+  exit 1
+fi
+FLEET_GATEWAY_STATE={quote(self.places.servers)} FLEET_GATEWAY_RUN={quote(self.places.run)} \\
+  {quote(self.places.tool)} sweep
+cd {root}/configs; for d in *; do [ "$d" = "$c" ] || rm -rf "./$d"; done"""
+        return [Run(script, timeout=120, what=f"reload {UNIT}")]
+
+    def _running(self) -> str:
+        socket = quote(f"UNIX-CONNECT:{self.places.run}/admin.sock")
+        return f"echo 'show info' | socat -t 5 - {socket} 2>/dev/null | sed -n 's/^[Dd]escription: //p'"
+
+
+def _pairs(seen: Observation) -> dict[str, str]:
+    return dict(pair.split("=", 1) for pair in seen.get("live").split() if "=" in pair)

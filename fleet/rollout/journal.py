@@ -1,0 +1,191 @@
+"""What a rollout is about to do, written down before it is done: one JSON line a step, safe against every kill.
+
+``.fleet/rollouts/RUN/journal.jsonl``. A line that was cut off never happened. The file is locked (``flock``) by who is
+at work on it, so that the kernel tells a rollout that goes on from one that was left.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Final
+
+from fleet.errors import FleetError, UsageError
+from fleet.home import home
+from fleet.rollout.turn import At
+
+_NAME: Final = "journal.jsonl"
+
+
+class JournalBusy(FleetError):
+    """Another process is at work on this rollout."""
+
+
+@dataclass(frozen=True)
+class Story:
+    """What a journal tells: who began it with which options, how far each host came, and how it stands.
+
+    ``steps`` is host → its last step; ``ends`` is host → how its turn ended, for those that are over; ``before`` is
+    host → instance → the release that served when the turn began.
+    """
+
+    run: str
+    begun: Mapping[str, Any] = field(default_factory=dict)
+    waves: Sequence[Mapping[str, Any]] = ()
+    steps: Mapping[str, At] = field(default_factory=dict)
+    ends: Mapping[str, At] = field(default_factory=dict)
+    before: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    state: str = "open"  #: open, paused, finished, aborted
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing is left to do for anybody."""
+        return self.state in ("finished", "aborted")
+
+    @property
+    def past_canaries(self) -> bool:
+        """Whether the canaries were well: a wave of others was begun, or it paused before the first."""
+        return self.state == "paused" or any(not wave["canary"] for wave in self.waves)
+
+    @property
+    def unsettled(self) -> tuple[str, ...]:
+        """Hosts whose turn began and whose end, if there is one, leaves something to do."""
+        return tuple(host for host in self.steps if not (host in self.ends and self.ends[host].is_settled))
+
+
+def read(path: Path) -> Story:
+    """The story of the journal in this file; what isn't whole is left out."""
+    return told(path.parent.name, lines(path))
+
+
+def lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The journal's lines, oldest first."""
+    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            line = json.loads(text)
+        except ValueError:
+            continue
+        if isinstance(line, dict) and "event" in line:
+            yield line
+
+
+def told(run: str, written: Iterator[Mapping[str, Any]]) -> Story:
+    """The story that these lines tell. Pure."""
+    begun: Mapping[str, Any] = {}
+    waves: list[Mapping[str, Any]] = []
+    steps: dict[str, At] = {}
+    ends: dict[str, At] = {}
+    before: dict[str, Mapping[str, str]] = {}
+    state = "open"
+    for line in written:
+        event = line["event"]
+        if event == "begin":
+            begun = line
+        elif event == "wave":
+            waves.append(line)
+        elif event == "step":
+            steps[line["host"]] = At(line["at"])
+            ends.pop(line["host"], None)
+            before[line["host"]] = line.get("before") or before.get(line["host"], {})
+        elif event == "end":
+            ends[line["host"]] = At(line["at"])
+        elif event in ("paused", "finished", "aborted"):
+            state = event
+        elif event in ("resumed", "promoted"):
+            state = "open"
+    return Story(run, begun, tuple(waves), steps, ends, before, state)
+
+
+def find(run: str = "") -> Path:
+    """The journal of a run, or the newest that isn't closed.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if run:
+        path = _root() / run / _NAME
+        if path.is_file():
+            return path
+        raise UsageError(f"there is no rollout {run!r}", hint=f"there are: {', '.join(known()[:5]) or 'none at all'}")
+    path_or_none = open_one()
+    if path_or_none is None:
+        raise UsageError("no rollout is open here", hint="./inv rollout begins one")
+    return path_or_none
+
+
+def open_one() -> Path | None:
+    """The newest journal that isn't closed, or None."""
+    paths = (_root() / run / _NAME for run in known())
+    return next((path for path in paths if not read(path).closed), None)
+
+
+def known() -> list[str]:
+    """The runs that have a journal, newest first."""
+    return sorted((path.parent.name for path in _root().glob(f"*/{_NAME}")), reverse=True)
+
+
+def _root() -> Path:
+    return home() / "rollouts"
+
+
+class Journal:
+    """Open for writing inside ``with``; nobody else may write to it meanwhile."""
+
+    def __init__(self, run: str) -> None:
+        self.run = run
+        self.path = _root() / run / _NAME
+        self._file: IO[str] | None = None
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Journal:
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+        self._file = os.fdopen(descriptor, "a", encoding="utf-8")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._file.close()
+            raise JournalBusy(
+                f"the rollout {self.run} is under way in another process", where=str(self.path),
+                hint="./inv rollout.watch shows it",
+            ) from error  # fmt: skip
+        if self._cut_off():
+            self._file.write("\n")  # a line that was cut off must not swallow the next one
+        return self
+
+    def _cut_off(self) -> bool:
+        with self.path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            if not size:
+                return False
+            file.seek(-1, os.SEEK_END)
+            return file.read(1) != b"\n"
+
+    def write(self, event: str, **fields: Any) -> None:
+        """Append a line; when this returns it is on the disk."""
+        line = {"time": datetime.now(timezone.utc).isoformat(timespec="milliseconds"), "event": event, **fields}
+        text = json.dumps(line, ensure_ascii=False, default=str) + "\n"
+        if self._file is None:
+            msg = "the journal isn't open"
+            raise RuntimeError(msg)
+        with self._lock:
+            self._file.write(text)
+            self._file.flush()
+            os.fsync(self._file.fileno())
+
+    def story(self) -> Story:
+        """What it tells so far."""
+        return read(self.path)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._file:
+            self._file.close()

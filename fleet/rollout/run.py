@@ -1,0 +1,152 @@
+"""A rollout over its hosts: wave after wave, until all are done, one too many fails, or it is to pause."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from fleet.crew import Crew
+from fleet.errors import FleetError
+from fleet.provision import HostResult
+from fleet.rollout.drive import Turn, Work
+from fleet.rollout.options import Options
+from fleet.rollout.turn import At
+from fleet.rollout.waves import Member, Wave
+from fleet.transport import Transport
+
+#: Model → host → site of all that serve now.
+Serving = Mapping[str, Mapping[str, str]]
+#: Told of what happens: the event's name and what belongs to it.
+Tell = Callable[[str, Mapping[str, Any]], None]
+#: Seconds that hosts which are away have to come back before the next wave can't begin.
+_AWAY: Final = 60.0
+
+
+@dataclass
+class Outcome:
+    """What came of it: ``state`` is done, stopped or paused; ``reason`` is why it isn't done."""
+
+    results: dict[str, HostResult] = field(default_factory=dict)
+    ends: dict[str, At] = field(default_factory=dict)
+    state: str = "done"
+    reason: str = ""
+
+    @property
+    def settled(self) -> bool:
+        """Whether every host that was begun serves one of its releases and gets requests."""
+        return all(end.is_settled for end in self.ends.values())
+
+    def failures(self) -> int:
+        """Hosts that don't serve the new release although their turn came."""
+        return sum(end is not At.DONE for end in self.ends.values())
+
+
+@dataclass
+class Rollout:
+    """The waves of one rollout, driven. ``serving`` looks at the fleet as it is now."""
+
+    crew: Crew
+    work: Work
+    options: Options
+    members: Sequence[Member]
+    serving: Callable[[], Serving]
+    tell: Tell = lambda event, about: None
+
+    def go(self, waves: Sequence[Wave], outcome: Outcome) -> Outcome:
+        """All waves, in order; what was there before in ``outcome`` (from before a resume) counts."""
+        allowed = self.options.failures_allowed(len(self.members))
+        canaries_over = False
+        for wave in waves:
+            if self.options.pause and canaries_over and not wave.canary:
+                return self._paused(outcome)
+            canaries_over = wave.canary
+            if reason := self._no_room(wave):
+                outcome.state, outcome.reason = "stopped", reason
+                break
+            self._wave(wave, outcome)
+            failed = outcome.failures()
+            bad = [host for host in wave.hosts if outcome.ends.get(host) is not At.DONE]
+            if (wave.canary and bad) or failed > allowed:
+                what = f"{wave.name}, {bad[0]}, failed" if bad else f"{failed} hosts failed"
+                outcome.state, outcome.reason = "stopped", f"{what}; at most {allowed} may"
+                break
+        self._left_alone(waves, outcome)
+        return outcome
+
+    def settle(self, turns: Sequence[Turn], outcome: Outcome) -> None:
+        """Take up turns that were cut off."""
+        by_name = {turn.name: turn for turn in turns}
+        self._keep(self.crew.each(by_name, lambda name, _: by_name[name].take()), by_name, outcome, cut_off=At.BROKEN)
+
+    def _wave(self, wave: Wave, outcome: Outcome) -> None:
+        self.work.journal.write("wave", name=wave.name, hosts=list(wave.hosts), canary=wave.canary)
+        self.work.progress.say(wave.name, ", ".join(wave.hosts))
+        self.tell("wave-begins", {"wave": wave.name, "hosts": list(wave.hosts)})
+        turns = {name: Turn(name, self.crew.transport(name), self.work) for name in wave.hosts}
+        self._keep(
+            self.crew.each(wave.hosts, lambda name, t: self._turn(turns[name], t)), turns, outcome, cut_off=At.KEPT
+        )
+        ends = {name: outcome.ends[name].value for name in wave.hosts if name in outcome.ends}
+        self.tell("wave-ends", {"wave": wave.name, "hosts": list(wave.hosts), "ends": ends})
+
+    def _turn(self, turn: Turn, transport: Transport) -> At:
+        self.tell("host-begins", {"host": turn.name})
+        end = turn.take()
+        self.tell("host-ends", {"host": turn.name, "end": end.value})
+        if end is not At.DONE:
+            failure = turn.result.failures[0].as_json() if turn.result.failures else {}
+            self.tell("failure", {"host": turn.name, "end": end.value, **failure})
+        return end
+
+    def _keep(
+        self, came: Mapping[str, At | FleetError], turns: Mapping[str, Turn], outcome: Outcome, *, cut_off: At
+    ) -> None:
+        for name, end in came.items():
+            result = outcome.results[name] = turns[name].result
+            if isinstance(end, FleetError):  # never begun (a lock, no way in), or cut off: its turn is open
+                result.fail("host", end)
+                outcome.ends[name] = At.BROKEN if name in self.work.journal.story().steps else cut_off
+            else:
+                outcome.ends[name] = end
+
+    def _no_room(self, wave: Wave) -> str:
+        """Why this wave can't begin now; empty where it can. Hosts that are away get a moment to come back."""
+        until = time.monotonic() + _AWAY
+        while reason := self._lacks(wave):
+            if time.monotonic() > until:
+                return reason
+            self.work.progress.detail(wave.name, f"waiting: {reason}")
+            time.sleep(1)
+        return ""
+
+    def _lacks(self, wave: Wave) -> str:
+        if self.options.allow_downtime:
+            return ""
+        try:
+            serving = self.serving()
+        except FleetError as error:
+            return f"what serves can't be seen: {error.where}: {error.message}"
+        here = set(wave.hosts)
+        for model in sorted({m for member in self.members if member.host in here for m in member.models}):
+            hosts = set(serving.get(model, ()))
+            if hosts & here and not hosts - here:
+                return f"no other host serves {model} now"
+        up = {host for hosts in serving.values() for host in hosts}
+        away = sorted({member.host for member in self.members} - up - here)
+        most = self.options.most_unavailable.of(len(self.members))
+        if away and len(away) + len(here & up) > most:
+            return f"{', '.join(away[:5])} not in service already, --max-unavailable is {most}"
+        return ""
+
+    def _paused(self, outcome: Outcome) -> Outcome:
+        outcome.state, outcome.reason = "paused", "the canaries are well; ./inv rollout.promote goes on"
+        self.work.journal.write("paused")
+        self.tell("paused", {"hosts": sorted(outcome.ends)})
+        return outcome
+
+    def _left_alone(self, waves: Sequence[Wave], outcome: Outcome) -> None:
+        for host in (host for wave in waves for host in wave.hosts if host not in outcome.results):
+            result = outcome.results[host] = HostResult(skipped=1)
+            result.warnings.append(f"left as it was: {outcome.reason or outcome.state}")

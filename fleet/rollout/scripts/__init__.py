@@ -1,0 +1,1 @@
+"""Scripts that run inside an instance's container, by the image's python3."""

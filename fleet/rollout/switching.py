@@ -1,0 +1,104 @@
+"""What a turn switches to: what the inventory wants now, or a release that lies on the host."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from fleet import releases
+from fleet.apply import take
+from fleet.errors import FleetError, HostError
+from fleet.lock import HostLock
+from fleet.provision import HostResult, Provision
+from fleet.resources.release import INSTANCES, unit_name
+from fleet.shell import quote
+from fleet.transport import Transport
+
+Say = Callable[[str], None]
+
+
+class Switch(Protocol):
+    """Brings a drained host to what it is to serve, and waits until that is healthy. Done twice, it does nothing."""
+
+    @property
+    def verb(self) -> releases.Verb:
+        """What is written beside the release in the host's history."""
+
+    def switch(self, host: str, transport: Transport, lock: HostLock, result: HostResult, say: Say) -> None:
+        """Do it; what failed is in ``result``.
+
+        Raises:
+            HostError: it can't be done, or the host is gone.
+        """
+
+
+@dataclass(frozen=True)
+class ToInventory:
+    """All that waits for a rollout, and whatever else the host lacks: plan, apply, until nothing is left."""
+
+    work: Provision
+    verb: releases.Verb = "rollout"
+
+    def switch(self, host: str, transport: Transport, lock: HostLock, result: HostResult, say: Say) -> None:
+        """As provision does it, with leave to interrupt."""
+        self.work.rounds(host, transport, lock, result)
+
+
+@dataclass(frozen=True)
+class ToReleases:
+    """Releases that lie on their hosts: nothing is downloaded. ``targets`` is host → instance → release."""
+
+    targets: Mapping[str, Mapping[str, str]]
+    verb: releases.Verb = "rollback"
+
+    def switch(self, host: str, transport: Transport, lock: HostLock, result: HostResult, say: Say) -> None:
+        """Instance after instance."""
+        result.changed += len(bring_back(transport, self.targets.get(host, {}), lock, say))
+
+
+def bring_back(transport: Transport, targets: Mapping[str, str], lock: HostLock, say: Say) -> list[str]:
+    """Let each instance serve its release in ``targets`` (instance → release), and say which were switched.
+
+    Raises:
+        HostError: one of them isn't on the host, or doesn't get healthy; the others were tried first.
+    """
+    switched: list[str] = []
+    failed: list[FleetError] = []
+    for instance, release in targets.items():
+        lock.check()
+        if serves(transport, instance, release):
+            continue
+        say(f"instance {instance} to release {release}")
+        try:
+            for step in releases.go_back(instance, release):
+                take(transport, step, say)
+            switched.append(instance)
+        except HostError as error:
+            failed.append(error)
+    if failed:
+        raise failed[0]
+    return switched
+
+
+def serves(transport: Transport, instance: str, release: str) -> bool:
+    """Whether the instance runs this very release, and that was seen healthy."""
+    unit = unit_name(instance)
+    name, shown = unit.removesuffix(".service"), '{{.State.Running}} {{index .Config.Labels "fleet.release"}}'
+    reply = transport.run(
+        f"""cd {INSTANCES}/{instance} 2>/dev/null || exit 1
+[ "$(readlink current)" = releases/{release} ] && [ "$(readlink good)" = releases/{release} ] || exit 1
+[ "$(timeout 20 docker inspect --format {quote(shown)} {name} 2>/dev/null)" = 'true {release}' ] || exit 1
+systemctl is-active --quiet {unit}""",
+        timeout=60,
+    )
+    return reply.ok
+
+
+def current(known: Sequence[releases.Known]) -> dict[str, str]:
+    """Instance → the release to come back to: what runs, where it was seen healthy; else the last one that was."""
+    found: dict[str, str] = {}
+    for release in known:
+        if release.good:
+            found[release.instance] = release.release
+    return found

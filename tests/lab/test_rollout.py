@@ -1,0 +1,205 @@
+"""A rollout's promises on the lab's hosts, under load through the gateway: no request fails, whatever is rolled out.
+
+The light stand-in serves here (the image holds it beside the real vLLM): what is tested is who is stopped when, not
+what a model says. The tests build on each other; ``benchmarks/rollout.py`` does more of it, on more hosts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fleet import report
+from fleet.lab import lab, services
+from fleet.target import ROOT
+from tests.lab.operator_ import Fleet
+
+KEY = "lab-key-0123456789"
+HOSTS = ("h1", "h2", "h3")
+#: Short terms: a stand-in starts at once, and what is worse than before shows at once.
+QUICK = ("--min-healthy", "2s", "--start-deadline", "25s", "--max-regression", "35%", "--drain-deadline", "30s")
+
+
+class Operator:
+    """The lab's fleet as it is told now; each telling is one more inventory on top."""
+
+    def __init__(self, fleet: Fleet, place: Path) -> None:
+        self.fleet, self.place, self.number = fleet, place, 0
+
+    def told(self, env: Mapping[str, object] | None = None, **instance: object) -> Fleet:
+        """With this environment for all instances; ``instance`` is what else their one instance is told."""
+        self.number += 1
+        vllm_env = {"FLEETLAB_SERVES": "stand-in", "FLEETLAB_TOKENS_PER_SECOND": 150, **(env or {})}
+        one = {
+            "name": "qwen-vl", "model": "Qwen/Qwen2.5-VL-7B-Instruct", "served_name": "Qwen2.5-VL-7B",
+            "api_key": KEY, **instance,
+        }  # fmt: skip
+        variables = {"vllm_env": vllm_env, "instances": [one], "gateway": {"drain_seconds": 20, "slow_start": 1}}
+        document = {"all": {"children": {"gpu-cluster": {"vars": variables}}}}
+        return self.fleet.told(self.place / f"told-{self.number}.yml", document)
+
+    def releases(self) -> dict[str, str]:
+        """Host → the release that serves there; everything must serve."""
+        status = self.fleet("status", "--hosts", "gpu-cluster")
+        assert {host: status[host]["qwen-vl"]["state"] for host in HOSTS} == dict.fromkeys(HOSTS, "serving")
+        return {host: status[host]["qwen-vl"]["release"] for host in HOSTS}
+
+    def all_is_well(self) -> None:
+        """Every server is ready at the gateway, no host is locked, none is in the middle of anything."""
+        until = time.monotonic() + 40  # a drain that nobody renews is kept for 20 s
+        while True:
+            states = self.fleet("gateway")["g1"]
+            if {state["admin"] for state in states.values()} == {"ready"} and all(s["up"] for s in states.values()):
+                break
+            assert time.monotonic() < until, states
+            time.sleep(1)
+        assert set(self.fleet("lock", "--hosts", "gpu-cluster").values()) == {"free"}
+        for host in HOSTS:
+            assert lab.run(lab.host(host), "ls /var/lib/fleet/rollout.json 2>/dev/null || true").strip() == ""
+
+
+@contextlib.contextmanager
+def load(place: Path, *, key: str = KEY, workers: int = 4) -> Iterator[dict[str, Any]]:
+    """A steady mixed load through the gateway while the block runs; what came of it is in the dictionary afterwards."""
+    words = ["--url", f"http://{lab.host('g1').address}:8080", "--model", "Qwen2.5-VL-7B", "--key", key]
+    words += ["--workers", str(workers), "--tokens", "12", "--seconds", "600", "--out", str(place / "load.jsonl")]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.load", *words], cwd=ROOT, stdout=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    found: dict[str, Any] = {}
+    try:
+        time.sleep(1)
+        yield found
+        time.sleep(1)
+    finally:
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=60)
+        found.update(json.loads(out.strip().splitlines()[-1]))
+
+
+def unharmed(found: Mapping[str, Any]) -> None:
+    assert found["requests"] > 100
+    assert found["failed"] == 0, found["errors"]
+
+
+@pytest.fixture(scope="module")
+def operator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
+    lab.up(lambda text: report.note(f"lab  {text}"))
+    services.fault({})
+    place = tmp_path_factory.mktemp("rollout")
+    made = Operator(Fleet(place / "home"), place)
+    made.told()("provision", "--yes")
+    # Where another test left these hosts with the real server, or one of another pace.
+    made.told()("rollout", "--yes", "--min-healthy", "1s", "--max-regression", "1000%", "--same-answers", "0%")
+    yield made
+    services.fault({})
+
+
+def test_a_new_setting_reaches_all_hosts_and_no_request_fails(operator: Operator, tmp_path: Path) -> None:
+    before = operator.releases()
+    with load(tmp_path) as found:
+        done = operator.told({"ROUND": 1})("rollout", "--yes", "--why", "round one", *QUICK)
+    unharmed(found)
+    assert set(done["ends"].values()) == {"DONE"}
+    assert [wave["canary"] for wave in done["waves"]] == [True, True, True]  # three hosts, three classes
+    assert all(operator.releases()[host] != before[host] for host in HOSTS)
+    operator.all_is_well()
+
+
+@pytest.mark.parametrize(
+    ("bad", "gate"),
+    [
+        ({"FLEETLAB_NONSENSE": "repeat"}, "answers"),
+        ({"FLEETLAB_TOKENS_PER_SECOND": 60}, "speed"),
+        ({"FLEETLAB_DIES_AFTER": 4}, "steady"),
+    ],
+    ids=["nonsense", "slow", "dies"],
+)
+def test_a_worse_release_is_stopped_at_the_first_canary_and_put_back(
+    operator: Operator, tmp_path: Path, bad: dict[str, object], gate: str
+) -> None:
+    before = operator.releases()
+    with load(tmp_path) as found:
+        words = ("--min-healthy", "8s") if gate == "steady" else ()
+        done = operator.told({"ROUND": 1, **bad})("rollout", "--yes", *QUICK, *words, status=1)
+    unharmed(found)
+    first = done["waves"][0]["hosts"][0]
+    assert done["ends"] == {first: "REVERTED"}
+    assert done["hosts"][first]["failures"][0]["resource"] == f"gate {gate}"
+    assert operator.releases() == before
+    operator.all_is_well()
+
+
+@pytest.mark.parametrize(("moment", "verb"), [("restart serving", "resume"), ("gates", "abort"), ("draining", "abort")])
+def test_a_killed_rollout_is_taken_up_again_by_resume_or_abort(
+    operator: Operator, tmp_path: Path, moment: str, verb: str
+) -> None:
+    before = operator.releases()
+    told = operator.told({"ROUND": f"killed at {moment}"})
+    told("provision", "--yes")
+    with load(tmp_path) as found:
+        process = told.start("rollout", "--yes", *QUICK)
+        assert process.stderr
+        for line in process.stderr:
+            if moment in line and "waits" not in line:
+                break
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        refused = operator.fleet("rollout", "--yes", status=2)
+        assert "was cut off" in refused["error"]["message"]
+        done = told(f"rollout.{verb}", "--yes", inventory=False)
+    unharmed(found)
+    now = operator.releases()
+    if verb == "resume":
+        assert set(done["ends"].values()) == {"DONE"}
+        assert all(now[host] != before[host] for host in HOSTS)
+    else:
+        assert now == before
+    operator.all_is_well()
+
+
+def test_a_drain_that_nobody_comes_back_for_ends_by_itself(operator: Operator) -> None:
+    operator.fleet("gateway.drain", "--servers", "h2", "--for", "4s", "--yes")
+    assert operator.fleet("gateway")["g1"]["h2:qwen-vl"]["admin"] == "drain"
+    operator.all_is_well()
+
+
+def test_rollback_brings_every_host_back_and_downloads_nothing(operator: Operator, tmp_path: Path) -> None:
+    before = operator.releases()
+    operator.told({"ROUND": "to be taken back"})("rollout", "--yes", *QUICK)
+    assert operator.releases() != before
+    services.fault({})  # the hub's log begins anew
+    with load(tmp_path) as found:
+        done = operator.fleet("rollback", "--yes", *QUICK)
+    unharmed(found)
+    assert services.hub_log() == []
+    assert set(done["ends"].values()) == {"DONE"}
+    assert operator.releases() == before
+
+
+def test_a_key_is_changed_on_all_hosts_and_no_request_fails(operator: Operator, tmp_path: Path) -> None:
+    other = "lab-key-of-another-day"
+    both = {"old": KEY, "new": other}
+    operator.number += 1
+    document = {"all": {"children": {"gateway": {"vars": {"gateway": {"keys": both, "drain_seconds": 20}}}}}}
+    first = operator.fleet.told(operator.place / "keys.yml", document)
+    first("provision", "--hosts", "gateway", "--yes")
+    told = operator.told({"ROUND": "new key"}, api_key=other)
+    told.inventory += ["--inventory", str(operator.place / "keys.yml")]
+    with load(tmp_path) as found:
+        told("rollout", "--yes", *QUICK)
+    unharmed(found)
+    with load(tmp_path, key=other, workers=1) as found:
+        time.sleep(2)
+    assert found["failed"] == 0

@@ -1,0 +1,69 @@
+"""The configuration as text, and what of it may be seen."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from fleet.gateway.balancer import key_id
+from fleet.gateway.config import Spec
+from fleet.resource import Observation, digest
+from fleet.resources.gateway import GatewayConfig
+from fleet.secret import Secret
+from fleet.settings import HostSettings
+
+KEY, NEW = "sk-one-0123456789", "sk-two-9876543210"
+
+
+def spec(key: str = KEY, hosts: int = 2, **told: Any) -> Spec:
+    peers = {}
+    for n in range(hosts):
+        address = f"192.0.2.{n + 11}"
+        instance = {"name": "vl", "model": "m/m", "port": 8000, "listen": address, **({"api_key": key} if key else {})}
+        peers[f"h{n}"] = HostSettings.model_validate({"address": address, "instances": [instance]})
+    return Spec.of(HostSettings.model_validate({"address": "192.0.2.1", "gateway": told}), peers)
+
+
+def test_no_key_is_in_the_text_and_the_id_changes_with_each() -> None:
+    text = spec().text({}, "/run/x")
+    assert KEY not in text
+    assert "map_str(keys.map)" in text
+    ids = {
+        spec().id({}, "/r"), spec(NEW).id({}, "/r"), spec(keys={"a": Secret("x")}).id({}, "/r"),
+        spec(keys={"a": Secret("y")}).id({}, "/r"), spec(tls={"pem": "one"}).id({}, "/r"),
+        spec(tls={"pem": "two"}).id({}, "/r"),
+    }  # fmt: skip
+    assert len(ids) == 6
+    assert spec().id({}, "/r") == spec().id({}, "/r")
+
+
+def test_one_key_is_one_backend_and_a_change_is_two_until_nobody_has_the_old_one() -> None:
+    old, new = key_id(Secret(KEY)), key_id(Secret(NEW))
+    assert len(re.findall("^backend ", spec(NEW).text({}, "/r"), re.M)) == 1
+    text = spec(NEW).text({"h0:vl": old, "h1:vl": new}, "/r")
+    assert sorted(re.findall(r"^backend .*:(\w+)$", text, re.M)) == sorted([old, new])
+    assert text.count("    server h0:vl 192.0.2.11:8000") == 2
+    assert "rand(1000000)" in text
+    assert "rand(" not in spec(NEW).text({"h0:vl": new}, "/r")
+
+
+def test_a_model_without_keys_asks_for_none_and_sends_none() -> None:
+    text = spec("").text({}, "/r")
+    assert "401" not in text
+    assert "del-header Authorization" in text
+    assert "401" in spec("", keys={"team": Secret("abc")}).text({}, "/r")
+
+
+def test_an_ipv6_address_stands_in_brackets_and_tls_speaks_http2() -> None:
+    text = spec(listen="2001:db8::1", tls={"pem": "x"}).text({}, "/r")
+    assert "bind [2001:db8::1]:8080 ssl crt tls.pem alpn h2,http/1.1" in text
+
+
+def test_a_plan_tells_nothing_of_keys_and_notices_each() -> None:
+    config = GatewayConfig(spec())
+    change = config.diff(Observation("current=\nlive="))
+    assert change is not None
+    assert change.kind == "create"
+    assert change.interrupts == ()
+    assert KEY not in repr(config) + str(change)
+    assert digest(config, b"k") != digest(GatewayConfig(spec(NEW)), b"k")

@@ -1,0 +1,314 @@
+"""Promises of the gateway, held by a real HAProxy on loopback."""
+
+from __future__ import annotations
+
+import http.client
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from fleet.errors import CommandFailed
+from fleet.gateway.balancer import key_id
+from fleet.secret import Secret
+from tests.gateway import WHY_NOT, Gateway, Server, free_port, load, until
+
+pytestmark = pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)
+KEY = "sk-one-0123456789"
+NEW = "sk-two-9876543210"
+HEADERS = {"Authorization": f"Bearer {KEY}"}
+
+
+@pytest.fixture
+def servers() -> Iterator[list[Server]]:
+    both = [Server("h1", KEY), Server("h2", KEY)]
+    yield both
+    for each in both:
+        each.stop()
+
+
+@pytest.fixture
+def shell() -> tuple[str, ...]:
+    return ("dash",)
+
+
+#: Tests of the tool on the host are run by both shells that hosts have.
+BOTH = pytest.mark.parametrize("shell", [("dash",), ("busybox", "sh")], ids=" ".join)
+
+
+@pytest.fixture
+def gateway(tmp_path: Path, servers: list[Server], shell: tuple[str, ...]) -> Iterator[Gateway]:
+    made = Gateway(tmp_path, shell)
+    made.behind(*servers)
+    try:
+        made.provision()
+        yield made
+    finally:
+        made.kill()
+
+
+def connection(port: int) -> closing[http.client.HTTPConnection]:
+    return closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30))
+
+
+def test_only_whole_known_keys_pass_and_only_the_api(gateway: Gateway) -> None:
+    assert gateway.ask(key=KEY)[0] == 200
+    for wrong in (f"Bearer {KEY}x", f"Bearer {KEY[:-1]}", f"Bearer {KEY} x", KEY, f"Basic {KEY}", "Bearer", ""):
+        status, said = gateway.ask(authorization=wrong)
+        assert (status, said["error"]["code"]) == (401, "invalid_api_key"), wrong
+    assert gateway.ask("/v1/models", None)[0] == 401
+    assert gateway.ask("/v1/models", None, key=KEY)[0] == 200
+    assert gateway.ask("/health", None)[0] == 200
+    for path in ("/metrics", "/", "/v1", "/docs", "/v2/x", "/v1/../metrics", "/V1/models", "//v1/models", "/healthz"):
+        assert gateway.ask(path, None, key=KEY)[0] == 404, path
+    with connection(gateway.port) as line:
+        line.putrequest("GET", "/v1/models")
+        for key in (KEY, "other"):
+            line.putheader("Authorization", f"Bearer {key}")
+        line.endheaders()
+        assert line.getresponse().status == 401
+
+
+def test_streams_pass_token_by_token_and_large_bodies_whole(gateway: Gateway) -> None:
+    came = list(gateway.tokens(KEY))
+    assert [line for _, line in came] == [f"data: {n}".encode() for n in range(20)]
+    assert came[-1][0] - came[0][0] > 0.7, "they came together"
+    status, said = gateway.ask(body=b"x" * 5_000_000, key=KEY)
+    assert (status, said["length"]) == (200, 5_000_000)
+
+
+@BOTH
+def test_a_drained_server_ends_its_streams_and_gets_nothing_new(gateway: Gateway, servers: list[Server]) -> None:
+    one, two = servers
+    one.tokens = two.tokens = 60
+    streams = [gateway.tokens(KEY) for _ in range(2)]  # least connections: one on each
+    for stream in streams:
+        next(stream)
+    gateway.balancer.drain(["h1:vl"], seconds=60, who="me, for a test")
+    state = gateway.balancer.states()
+    assert (state["h1:vl"].admin, state["h1:vl"].sessions, state["h1:vl"].who) == ("drain", 1, "me, for a test")
+    assert abs((state["h1:vl"].expires or 0) - time.time() - 60) < 5
+    assert (state["h2:vl"].admin, state["h2:vl"].expires) == ("ready", None)
+    before = len(one.served)
+    assert {gateway.ask(key=KEY)[1]["server"] for _ in range(10)} == {"h2"}
+    assert len(one.served) == before
+    assert [len(list(stream)) for stream in streams] == [59, 59]
+    gateway.balancer.ready({"h1:vl": ""})
+    assert {gateway.ask(key=KEY)[1]["server"] for _ in range(10)} == {"h1", "h2"}
+    with pytest.raises(CommandFailed, match="knows no server h9:vl"):
+        gateway.balancer.drain(["h9:vl"], seconds=60, who="me")
+
+
+@BOTH
+def test_a_drain_that_nobody_ends_ends_by_itself_but_only_for_who_is_well(
+    gateway: Gateway, servers: list[Server]
+) -> None:
+    servers[0].healthy = False
+    gateway.balancer.drain(["h1:vl"], seconds=1, who="gone")
+    until(lambda: not gateway.balancer.states()["h1:vl"].up, "its check fails")
+    time.sleep(4)
+    gateway.sweep()
+    assert gateway.balancer.states()["h1:vl"].admin == "drain"
+    servers[0].healthy = True
+    gateway.sweep_until(lambda: gateway.balancer.states()["h1:vl"].admin == "ready", "it is put back")
+    assert gateway.balancer.states()["h1:vl"].expires is None
+    assert {gateway.ask(key=KEY)[1]["server"] for _ in range(10)} == {"h1", "h2"}
+
+
+def test_a_drain_outlives_a_kill_and_a_start_lets_in_who_may_serve(gateway: Gateway) -> None:
+    gateway.balancer.drain(["h1:vl"], seconds=60, who="me")
+    gateway.kill()
+    gateway.balancer.drain(["h1:vl"], seconds=60, who="me, again")  # while it is down as well
+    gateway.start()
+    state = gateway.balancer.states()
+    assert (state["h1:vl"].admin, state["h1:vl"].who, state["h2:vl"].admin) == ("drain", "me, again", "ready")
+    assert {gateway.ask(key=KEY)[1]["server"] for _ in range(10)} == {"h2"}
+
+
+def test_a_reload_loses_nothing_and_keeps_drains(gateway: Gateway, servers: list[Server]) -> None:
+    servers[1].tokens = 80
+    third = Server("h3", KEY)
+    gateway.balancer.drain(["h1:vl"], seconds=60, who="me")
+    stream = gateway.tokens(KEY)
+    next(stream)
+    with connection(gateway.port) as line, load(gateway, lambda: KEY) as answers:
+        line.request("GET", "/v1/models", headers=HEADERS)
+        assert line.getresponse().read()
+        gateway.behind(third)
+        gateway.provision()
+        line.request("GET", "/v1/models", headers=HEADERS)  # on a connection from before the reload
+        assert line.getresponse().status == 200
+        gateway.sweep_until(lambda: "h3" in {a["server"] for _, a in answers[-8:] if isinstance(a, dict)}, "h3 serves")
+    assert {status for status, _ in answers} == {200}
+    assert len(answers) > 50
+    assert "h1" not in {answer["server"] for _, answer in answers}
+    assert len(list(stream)) == 79
+    third.stop()
+
+
+def test_a_servers_error_is_its_answer_and_never_takes_it_out(gateway: Gateway, servers: list[Server]) -> None:
+    for _ in range(30):
+        assert gateway.ask(body=b'{"status": 500}', key=KEY)[0] == 500
+        assert gateway.ask(body=b'{"status": 400}', key=KEY)[0] == 400
+    assert {gateway.ask(key=KEY)[1]["server"] for _ in range(10)} == {"h1", "h2"}
+
+
+def test_a_dead_server_costs_no_request(gateway: Gateway, servers: list[Server]) -> None:
+    with load(gateway, lambda: KEY) as answers:
+        time.sleep(0.5)
+        port = servers[0].port
+        servers[0].stop()
+        until(lambda: not gateway.balancer.states()["h1:vl"].up, "it is seen to be down")
+        servers[0] = Server("h1", KEY, port)
+        until(lambda: gateway.balancer.states()["h1:vl"].up, "it is up again")
+        time.sleep(1)
+    # What was under way on a server that ends is lost with it; what had not reached it goes to another.
+    assert {status for status, _ in answers if status} <= {200, 502}
+    assert len([1 for status, _ in answers if status != 200]) <= 4
+
+
+@BOTH
+def test_a_key_is_changed_under_load_without_a_failure(gateway: Gateway, servers: list[Server]) -> None:
+    key = [KEY]
+    with load(gateway, lambda: key[0]) as answers:
+        gateway.behind(*servers, h1=NEW, h2=NEW)
+        gateway.provision()  # both keys are known from here on, to clients too
+        time.sleep(0.5)
+        key[0] = NEW  # clients may change at any time
+        for server in servers:
+            name = f"{server.name}:vl"
+            gateway.balancer.drain([name], seconds=60, who="rollout")
+            while gateway.balancer.states()[name].sessions:
+                time.sleep(0.05)
+            time.sleep(0.3)
+            server.key = NEW
+            gateway.balancer.ready({name: key_id(Secret(NEW))})
+            time.sleep(1)
+    assert {status for status, _ in answers} == {200}
+    assert {answer["key"] for _, answer in answers} == {f"Bearer {KEY}", f"Bearer {NEW}"}
+    assert gateway.ask(key=KEY)[0] == 200, "the old key is good until the next provision"
+    config, _ = gateway.resources()
+    change = config.diff(gateway.host.see(config))
+    assert change is not None
+    assert f"forgets key {key_id(Secret(KEY))}" in change.why
+    gateway.provision()
+    assert (gateway.ask(key=KEY)[0], gateway.ask(key=NEW)[0]) == (401, 200)
+    assert KEY not in "".join(p.read_text() for p in Path(gateway.places.root).rglob("*") if p.is_file())
+
+
+def test_a_drain_that_ends_by_itself_finds_the_key_that_the_server_has_now(
+    gateway: Gateway, servers: list[Server]
+) -> None:
+    gateway.behind(*servers, h1=NEW, h2=NEW)
+    gateway.provision()
+    gateway.balancer.drain(["h1:vl"], seconds=6, who="a rollout that was killed")
+    servers[0].key = NEW
+    with load(gateway, lambda: NEW) as answers:
+        gateway.sweep_until(lambda: gateway.balancer.states()["h1:vl"].admin == "ready", "it is put back")
+        assert gateway.balancer.states()["h1:vl"].key == key_id(Secret(NEW))
+        time.sleep(1)
+    assert {status for status, _ in answers} == {200}
+    assert {answer["server"] for _, answer in answers} == {"h1", "h2"}
+
+
+def test_a_server_that_came_back_with_another_key_is_found_out(gateway: Gateway, servers: list[Server]) -> None:
+    gateway.behind(*servers, h1=NEW, h2=NEW)
+    gateway.provision()
+    servers[0].key = NEW  # not by a rollout
+    known = key_id(Secret(NEW))
+    gateway.sweep_until(lambda: gateway.balancer.states()["h1:vl"].key == known, "its key is found")
+    assert {gateway.ask(key=KEY)[1]["server"] for _ in range(20)} == {"h1", "h2"}
+
+
+@BOTH
+def test_a_configuration_that_haproxy_refuses_leaves_the_old_one(gateway: Gateway) -> None:
+    (old,) = (p.name for p in Path(gateway.places.root, "configs").iterdir())
+    gateway.told["tls"] = {"certificate": "/nowhere/cert.pem", "key": "/nowhere/key.pem"}
+    config, running = gateway.resources()
+    reply = gateway.host.apply(config)
+    assert reply.status
+    assert "tls.pem" in reply.stderr
+    assert Path(gateway.places.root, "current").readlink().name == old
+    assert running.diff(gateway.host.see(running)) is None
+    assert gateway.ask(key=KEY)[0] == 200
+
+
+def test_a_configuration_that_cant_be_taken_over_gives_way_to_the_old_one(gateway: Gateway) -> None:
+    old = Path(gateway.places.root, "current").readlink()
+    held = Server("stranger")
+    gateway.told["stats_port"] = held.port
+    config, running = gateway.resources()
+    gateway.host.settle(config)
+    script = running.apply(gateway.host.see(running))[0].script.replace("-lt 100", "-lt 15")  # type: ignore[union-attr]
+    reply = gateway.host.sh(script)
+    assert reply.status
+    assert "counts again" in reply.stderr
+    assert Path(gateway.places.root, "current").readlink() == old
+    assert gateway.ask(key=KEY)[0] == 200
+    held.stop()
+
+
+def test_statistics_are_for_prometheus_and_nothing_else_is_there(gateway: Gateway) -> None:
+    with connection(gateway.stats_port) as line:
+        line.request("GET", "/metrics")
+        assert b"haproxy_server_status" in line.getresponse().read()
+        line.request("GET", "/v1/models")
+        assert line.getresponse().status == 404
+
+
+def test_models_on_one_port_are_told_apart_by_their_prefix(tmp_path: Path, servers: list[Server]) -> None:
+    other = Server("h3", NEW)
+    port = free_port()
+    gateway = Gateway(tmp_path, port=port, models={"a/b": {"prefix": "/ab"}, "plain": {}})
+    gateway.port = port
+    gateway.behind(servers[0], other, models={"h1": "a/b", "h3": "plain"})
+    gateway.provision()
+    try:
+        status, said = gateway.ask("/ab/v1/chat/completions?x=1", key=KEY)
+        assert (status, said["server"], said["path"]) == (200, "h1", "/v1/chat/completions?x=1")
+        assert gateway.ask("/ab/v1/chat/completions", key=NEW)[0] == 401, "each model has its own keys"
+        assert gateway.ask(key=NEW)[1]["server"] == "h3"
+        assert gateway.ask("/abc/v1/models", None, key=KEY)[0] == 404
+        assert gateway.ask("/ab/metrics", None, key=KEY)[0] == 404
+    finally:
+        gateway.kill()
+        other.stop()
+
+
+def test_a_server_that_comes_back_starts_slowly(tmp_path: Path, servers: list[Server]) -> None:
+    gateway = Gateway(tmp_path, slow_start=20)
+    gateway.behind(*servers)
+    gateway.provision()
+    try:
+        gateway.balancer.drain(["h1:vl"], seconds=60, who="me")
+        gateway.balancer.ready({"h1:vl": ""})
+        said = gateway.host.sh(
+            f"echo 'show servers state' | socat - UNIX-CONNECT:{gateway.places.run}/admin.sock"
+        ).stdout
+        (row,) = (line.split() for line in said.splitlines() if " h1:vl " in line)
+        assert row[5] == "1", "1 is starting, 2 running"
+        stat = gateway.host.sh(
+            f"echo 'show stat -1 4 -1' | socat - UNIX-CONNECT:{gateway.places.run}/admin.sock"
+        ).stdout
+        assert "h1:vl" in stat
+        assert gateway.balancer.states()["h1:vl"].admin == "ready"
+        assert gateway.ask(key=KEY)[0] == 200
+    finally:
+        gateway.kill()
+
+
+def test_keys_for_clients_stand_apart_from_the_servers_own(tmp_path: Path, servers: list[Server]) -> None:
+    gateway = Gateway(tmp_path, keys={"team-a": Secret("client-a"), "team-b": Secret("client-b")})
+    gateway.behind(*servers)
+    gateway.provision()
+    try:
+        for key in ("client-a", "client-b"):
+            assert gateway.ask(key=key)[1]["key"] == f"Bearer {KEY}"
+        assert gateway.ask(key=KEY)[0] == 401
+        gateway.told["keys"] = {"team-a": Secret("client-a")}
+        gateway.provision()
+        assert (gateway.ask(key="client-a")[0], gateway.ask(key="client-b")[0]) == (200, 401)
+    finally:
+        gateway.kill()

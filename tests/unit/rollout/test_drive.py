@@ -1,0 +1,210 @@
+"""One host's turn, driven: what is done in which order, and that nothing is stopped that still answers."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fleet import releases
+from fleet.errors import FleetError, HostError, Unreachable
+from fleet.gateway.balancer import ServerState
+from fleet.lock import Owner
+from fleet.progress import Progress
+from fleet.provision import HostResult
+from fleet.rollout import drive, gates, journal
+from fleet.rollout.balancers import Balancers
+from fleet.rollout.drive import Turn, Work
+from fleet.rollout.gates import Verdict
+from fleet.rollout.journal import Journal
+from fleet.rollout.judge import Measured
+from fleet.rollout.live import Live
+from fleet.rollout.turn import At
+from fleet.settings.rollout import Rollout
+from fleet.transport import Transport
+from fleet.transport.fake import FakeTransport
+
+NEW, OLD = "bbb", "aaa"
+
+
+class World:
+    """A host, its gateway and what happens to them; ``did`` is all that was done, in order."""
+
+    name = "g1"
+    verb: releases.Verb = "rollout"
+
+    def __init__(self) -> None:
+        self.did: list[str] = []
+        self.current = self.good = OLD
+        self.running = [3, 1, 0]  # requests under way, look by look
+        self.gates = [("unit", True), ("text", True), ("speed", True), ("steady", True)]
+        self.fail: dict[str, list[FleetError]] = {}
+
+    def _do(self, what: str) -> None:
+        self.did.append(what)
+        if self.fail.get(what):
+            raise self.fail[what].pop(0)
+
+    # the gateway
+    def drain(self, servers: Sequence[str], *, seconds: int, who: str) -> None:
+        assert list(servers) == ["h1:qwen"]
+        self._do("drain")
+
+    def ready(self, servers: Mapping[str, str]) -> None:
+        assert servers == {"h1:qwen": f"key of {self.current}"}
+        self._do("ready")
+
+    def states(self) -> Mapping[str, ServerState]:
+        return {"h1:qwen": ServerState("h1:qwen", True, "drain", 0, None, "", "")}
+
+    # the host
+    def known(self, command: str, stdin: bytes | None) -> str:
+        marks = {r: ["-", *(["current"] * (r == self.current)), *(["good"] * (r == self.good))] for r in (NEW, OLD)}
+        lines = [f'release+=qwen {r} {",".join(m)} 1 7 {{"key": "key of {r}"}}' for r, m in marks.items()]
+        return "\n".join(lines) + "\n"
+
+    def switch(
+        self, host: str, transport: Transport, lock: Any, result: HostResult, say: Callable[[str], None]
+    ) -> None:
+        self._do("switch")
+        self.current = self.good = NEW
+        result.changed = 2
+
+    def bring_back(self, transport: Transport, targets: Mapping[str, str], lock: Any, say: Any) -> list[str]:
+        assert targets == {"qwen": OLD}
+        self._do("bring back")
+        self.current = self.good = OLD
+        return ["qwen"]
+
+    def in_flight(self, transport: Transport, live: Live) -> int:
+        return self.running.pop(0) if self.running else 0
+
+    def all_gates(
+        self, transport: Any, live: Live, before: Any, same: bool, limits: Any, say: Any
+    ) -> Iterator[Verdict]:
+        for gate, passed in self.gates if live.release == NEW else [("unit", True), ("text", True), ("speed", False)]:
+            self.did.append(f"gate {gate}")
+            yield Verdict(gate, passed, f"{gate} it is", 0.1, () if passed else ("RuntimeError: worse",))
+            if not passed:
+                return
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> World:
+    made = World()
+    monkeypatch.setenv("FLEET_HOME", str(tmp_path))
+    live = Live("qwen", OLD, "http://h:1", "m", False, None, "m", "")
+    monkeypatch.setattr(drive, "live", lambda t, i: Live(**{**live.__dict__, "release": made.current}))
+    monkeypatch.setattr(drive, "measure", lambda t, old, timeout: Measured({}, 0.1, 50.0))
+    monkeypatch.setattr(drive, "in_flight", made.in_flight)
+    monkeypatch.setattr(gates, "gates", made.all_gates)
+    monkeypatch.setattr(drive, "bring_back", made.bring_back)
+    monkeypatch.setattr(releases, "note_switch", lambda *a, **k: made.did.append(f"note {k['verb']}"))
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    return made
+
+
+def turn(world: World, journal_: Journal, **more: Any) -> Turn:
+    transport = FakeTransport("h1", [("flock", "locked"), ("release\\+=", world.known), ("date", "7"), ("", "")])
+    work = Work(
+        journal_.run, Owner("me", "now", "rollout"), "why", world, Balancers([world], patience=0),
+        journal_, Progress(quiet=True), lambda name: Rollout(), threading.Event(), back_again=5,
+    )  # fmt: skip
+    return Turn("h1", transport, work, **more)
+
+
+def take(world: World, **more: Any) -> tuple[At, Turn, journal.Story]:
+    with Journal("r1") as book:
+        made = turn(world, book, **more)
+        end = made.take()
+    return end, made, journal.read(book.path)
+
+
+def test_a_good_release_is_let_in_after_its_gates_and_stopped_is_only_what_has_no_request_left(world: World) -> None:
+    end, made, story = take(world)
+    assert end is At.DONE
+    assert world.running == []
+    order = ["drain", "drain", "switch", "note rollout", "gate unit", "gate text", "gate speed", "gate steady", "ready"]
+    assert world.did == order
+    assert (made.result.changed, made.result.failed) == (2, 0)
+    assert story.ends == {"h1": At.DONE}
+
+
+@pytest.mark.parametrize("gate", ["unit", "text", "speed", "steady"])
+def test_a_release_that_fails_a_gate_is_taken_back_and_the_old_one_serves(world: World, gate: str) -> None:
+    world.gates = [(name, name != gate) for name, _ in world.gates]
+    end, made, story = take(world)
+    assert end is At.REVERTED
+    assert world.current == OLD
+    tail = world.did[world.did.index("bring back") :]
+    assert tail == ["bring back", "note put-back", "gate unit", "gate text", "ready"]
+    assert "ready" not in world.did[: world.did.index("bring back")]
+    failure = made.result.failures[0]
+    assert (failure.resource, failure.stderr) == (f"gate {gate}", "RuntimeError: worse")
+    assert story.unsettled == ()
+
+
+def test_requests_that_do_not_end_keep_the_host_as_it_is(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drive, "in_flight", lambda t, live: 1)
+    with Journal("r1") as book:
+        made = turn(world, book)
+        made.work = replace(made.work, limits=lambda name: Rollout(drain_deadline=0))
+        assert made.take() is At.KEPT
+    assert world.did == ["drain", "ready"]
+    assert "1 requests are still being answered" in made.result.failures[0].message
+
+
+def test_a_gateway_that_cannot_be_told_means_that_nothing_is_stopped(world: World) -> None:
+    world.fail = {"drain": [HostError("gone", where="g1")]}
+    assert take(world)[0] is At.KEPT
+    assert world.did == ["drain", "ready"]
+
+
+def test_a_host_that_is_gone_for_a_moment_is_waited_for(world: World) -> None:
+    world.fail = {"switch": [Unreachable("reset", where="h1"), Unreachable("reset", where="h1")]}
+    assert take(world)[0] is At.DONE
+    assert world.did.count("switch") == 3
+
+
+def test_what_was_cut_off_while_it_switched_is_drained_again_before_anything_is_stopped(world: World) -> None:
+    end, _, _ = take(world, start=At.DRAIN, back=True, before={"qwen": OLD})
+    assert end is At.REVERTED
+    assert world.did[0] == "drain"
+    assert "switch" not in world.did
+
+
+def test_ctrl_c_leaves_the_turn_open_for_a_resume(world: World) -> None:
+    world.fail = {"switch": [HostError("closed", where="h1")]}
+    with Journal("r1") as book:
+        made = turn(world, book)
+        made.work.stopped.set()
+        with pytest.raises(HostError, match="closed"):
+            made.take()
+    story = journal.read(book.path)
+    assert story.unsettled == ("h1",)
+    assert story.steps == {"h1": At.SWITCH}
+
+
+def test_each_step_is_on_the_disk_of_both_sides_before_it_is_taken(world: World) -> None:
+    seen: list[tuple[str, str]] = []
+    switch = world.switch
+    with Journal("r1") as book:
+        made = turn(world, book)
+
+        def look(*args: Any) -> None:
+            fake = made.transport
+            assert isinstance(fake, FakeTransport)
+            marks = [stdin for command, stdin in fake.asked if "rollout.json" in command and stdin]
+            seen.append((journal.read(book.path).steps["h1"].value, marks[-1].decode()))
+            switch(*args)
+
+        world.switch = look  # type: ignore[method-assign,assignment]  # the moment of the switch is looked at
+        made.take()
+    assert seen[0][0] == "switch"
+    assert '"at": "switch"' in seen[0][1]
+    assert '"before": {"qwen": "aaa"}' in seen[0][1]
