@@ -17,6 +17,7 @@ from fleet.cli import (
     demo,
     gateway,
     history,
+    hooks,
     inventory,
     lab,
     lock,
@@ -33,7 +34,7 @@ from fleet.cli.session import Options, Session, lock_directory, open_session
 from fleet.errors import FleetError
 from fleet.provision import HostResult, Provision
 from fleet.provision import provision as provision_hosts
-from fleet.quarantine import active, load, utc_now
+from fleet.quarantine import current as quarantined_in
 from fleet.status import read_status
 from fleet.survey import Survey, gather, wrong_input
 from roles import ROLES
@@ -169,7 +170,7 @@ def status(
     options = _options(hosts, inventory or [], limit, json, forks, timeout)
     with open_session(options, ROLES, doing="status", look_up=False) as session:
         seen = session.crew.each(session.names, lambda _, transport: read_status(transport))
-    for name, row in active(load(lock_directory(options)), utc_now()).items():
+    for name, row in quarantined_in(lock_directory(options)).items():
         if name in seen:
             report.warn(f"{name} is {row}")
     if json:
@@ -239,7 +240,8 @@ namespace = Collection(plan, provision, facts, status, uninstall)
 for alone in (check, demo, history, releases, size, trust, verify):  # verbs that stand by themselves
     for name, one in alone.collection.tasks.items():
         namespace.add_task(one, name=name)
-for several in (gateway, inventory, lab, lock, quarantine, secret):  # verbs with sub-verbs: lab.up, lock.release, …
-    namespace.add_collection(several.collection)
+several = (gateway, hooks, inventory, lab, lock, quarantine, secret)  # with sub-verbs: lab.up, lock.release, …
+for with_verbs in several:
+    namespace.add_collection(with_verbs.collection)
 namespace.add_collection(rollout.collection_with(ROLES))
 namespace.add_task(rollout.rollback, name="rollback")

@@ -14,6 +14,7 @@
     │   ├── LockFileError      images.lock or models.lock is damaged, or was changed by hand
     │   └── Findings           several of the above at once
     ├── LookupFailed           exit 1: a registry or hub is down, says no, or doesn't have it
+    ├── HookFailed             exit 1: a hook that is required said no
     └── HostError              exit 1: one host failed at run time, the others went on
         ├── Unreachable        down, refused, timed out, name unknown
         ├── HostKeyError       an unknown or changed host key
@@ -114,6 +115,10 @@ class Findings(InputError):
 
 class LookupFailed(FleetError):
     """A registry or hub that doesn't answer, refuses us, or doesn't have what was asked for."""
+
+
+class HookFailed(FleetError):
+    """An executable that was to be asked before going on failed; the rollout stops."""
 
 
 class HostError(FleetError):

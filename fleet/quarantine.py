@@ -85,6 +85,15 @@ def active(rows: Mapping[str, Row], now: datetime) -> Rows:
     return {host: row for host, row in rows.items() if _time(row.until) > now}
 
 
+def current(directory: Path) -> Rows:
+    """The rows of the file that count now.
+
+    Raises:
+        LockFileError: the file is damaged.
+    """
+    return active(load(directory), utc_now())
+
+
 def add(rows: Mapping[str, Row], hosts: Iterable[str], why: str, who: str, length: timedelta, now: datetime) -> Rows:
     """``rows`` that count, with ``hosts`` left out for ``length`` from ``now``; what was said of them before goes."""
     row = Row(why, who, _words(now), _words(now + length))

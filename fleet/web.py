@@ -74,6 +74,23 @@ def ask(
         ) from error  # fmt: skip
 
 
+def post(web: requests.Session, url: str, body: bytes, *, what: str, timeout: float) -> requests.Response:
+    """The answer to a JSON text, whatever its status; not followed elsewhere.
+
+    The address holds a token: no error names it.
+
+    Raises:
+        LookupFailed: no answer; ``what`` stands for the address.
+    """
+    headers = {"Content-Type": "application/json; charset=utf-8"}
+    try:
+        return web.post(url, data=body, headers=headers, timeout=timeout, allow_redirects=False)
+    except requests.exceptions.SSLError as error:
+        raise LookupFailed(f"{what}: its certificate is not trusted: {_innermost(error)}") from None
+    except requests.exceptions.RequestException as error:
+        raise LookupFailed(f"{what} doesn't answer: {_innermost(error)}") from None
+
+
 def json_of(answer: requests.Response, *, what: str) -> Any:
     """The answer's JSON.
 

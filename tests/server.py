@@ -19,6 +19,7 @@ class Request:
     path: str
     query: Mapping[str, str]
     headers: Mapping[str, str]
+    body: bytes = b""
 
 
 @dataclass
@@ -51,7 +52,9 @@ def serve(answer: Answer, tls: SSLContext | None = None) -> Iterator[Server]:
 
         def do_GET(self) -> None:
             url = urlsplit(self.path)
-            request = Request(self.command, unquote(url.path), dict(parse_qsl(url.query)), dict(self.headers.items()))
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            query, headers = dict(parse_qsl(url.query)), dict(self.headers.items())
+            request = Request(self.command, unquote(url.path), query, headers, body)
             server.asked.append(request)
             given = answer(request)
             self.send_response(given.status)
@@ -61,6 +64,8 @@ def serve(answer: Answer, tls: SSLContext | None = None) -> Iterator[Server]:
             self.end_headers()
             self.wfile.write(given.body if given.cut is None else given.body[: given.cut])
             self.close_connection = self.close_connection or given.cut is not None
+
+        do_POST = do_GET  # noqa: N815 — http.server's own name
 
         def log_message(self, *_: object) -> None:
             pass

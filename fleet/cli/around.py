@@ -33,7 +33,7 @@ class Around:
 
 def without_quarantined(hosts: Sequence[Host], directory: Path) -> list[Host]:
     """The hosts that aren't in quarantine; each that is, is told with its reason."""
-    rows = quarantine.active(quarantine.load(directory), quarantine.utc_now())
+    rows = quarantine.current(directory)
     for host in hosts:
         if host.name in rows:
             report.warn(f"{host.name} is left out: {rows[host.name]}")

@@ -36,3 +36,4 @@ def remember_secrets(settings: Mapping[str, HostSettings], logins: Mapping[str, 
         for instance in told.instances:
             found.extend(v for v in instance.env.values() if isinstance(v, Secret))
         report.secrets.update(s.reveal() for s in found if s)
+        report.secrets.update(*(hook.secrets for hook in told.hooks))

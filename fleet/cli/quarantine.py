@@ -98,7 +98,7 @@ def end(
 
 def _list(options: Options) -> None:
     _, picked = open_inventory(options)
-    rows = book.active(book.load(lock_directory(options)), book.utc_now())
+    rows = book.current(lock_directory(options))
     _show({host.name: rows[host.name] for host in picked if host.name in rows}, json=options.json)
 
 

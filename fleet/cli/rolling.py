@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fleet import releases, report
+from fleet import hooks, releases, report
 from fleet.cli.session import Session
 from fleet.errors import CommandFailed, FleetError, UsageError
 from fleet.gateway.balancers import balancers
@@ -216,8 +216,20 @@ def still(session: Session, told: Mapping[str, Mapping[str, str]]) -> list[str]:
 
 
 def teller(session: Session, run: str, why: str) -> Tell:
-    """Tells the hooks of all that happens; what goes wrong with one is a warning, unless it is required."""
-    return lambda event, about: None
+    """Tells the hooks of all that happens; what goes wrong with one is a warning, unless it is required.
+
+    Raises:
+        Findings: an executable or a template that isn't there; nothing was begun.
+    """
+    told = hooks.hooks_of(session.settings)
+    hooks.check(told)
+
+    def tell(event: str, about: Mapping[str, Any]) -> None:
+        happened = hooks.Event.of(event, about, run=run, who=session.owner.who, why=why)
+        for words in hooks.fire(told, happened, ca=session.lookups.ca):
+            report.warn(words)
+
+    return tell
 
 
 def _way_back(transport: Transport, number: int) -> dict[str, str]:

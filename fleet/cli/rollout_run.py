@@ -116,6 +116,7 @@ def go(
             roll.tell("rollout-begins", {"hosts": [m.host for m in members], "why": roll.why})
         else:
             rollout_.work.journal.write("promoted", who=roll.session.owner.who)
+            roll.tell("promotion", {"hosts": [m.host for m in members], "done": sorted(outcome.ends)})
         rollout_.go(waves, outcome)
         if outcome.state == "stopped":
             rollout_.work.journal.write("stopped", reason=outcome.reason)

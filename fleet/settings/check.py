@@ -85,7 +85,7 @@ def settings_of(host: VariableSource, *, gateway: bool = False) -> tuple[HostSet
 #: Keys under which a secret stays one. Anything else out of a vault (a port, a proxy) is an ordinary setting.
 _SECRET_KEYS = ("api_key", "token", "password", "env", "args")
 #: Variables in which other keys hold them.
-_SECRETS_OF = {"gateway": ("keys", "pem")}
+_SECRETS_OF = {"gateway": ("keys", "pem"), "hooks": ("url", "secret")}
 
 
 def _plain_where_it_may(value: object, key: object = "", *, secret: Sequence[str] = _SECRET_KEYS) -> object:

@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from fleet.settings.base import Model, Name, Port, SecretText
 from fleet.settings.gateway import Gateway
+from fleet.settings.hooks import Hook
 from fleet.settings.rollout import Rollout
 
 
@@ -224,7 +225,7 @@ class HostSettings(Model):
     monitoring: Mapping[str, Any] = Field(default_factory=dict)
     site: str = ""
     rollout: Rollout = Rollout()
-    hooks: Mapping[str, Any] = Field(default_factory=dict)
+    hooks: tuple[Hook, ...] = Field(default=(), strict=False)
 
 
 RESERVED = tuple(name for name in HostSettings.model_fields if name != "address")
