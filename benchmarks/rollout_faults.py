@@ -85,7 +85,7 @@ def one(fleet: Fleet, seed: int, hosts_each: int) -> Row:
         while time.monotonic() < deadline and not verb.over():
             time.sleep(0.1)
         early, at = verb.over(), time.time()
-        where = _where(struck)
+        where = _where(struck if fault.on == "host" else None)
         try:
             fault.strike(struck, verb)
             time.sleep(lasts)
@@ -113,13 +113,16 @@ def _in(host: str, chosen: list[LabHost]) -> bool:
     return any(one_.name == host for one_ in chosen)
 
 
-def _where(host: LabHost) -> str:
-    """What the rollout was doing: on that host, or else anywhere."""
+def _where(host: LabHost | None) -> str:
+    """What the rollout was doing: on that host, or else on any."""
     path = journal.open_one()
     if path is None:
         return "preparing"
-    steps = journal.read(path).steps
-    return steps[host.name].value if host.name in steps else "elsewhere"
+    story = journal.read(path)
+    at = {name: step.value for name, step in story.steps.items() if name not in story.ends}
+    if host is not None:
+        return at.get(host.name) or ("after its turn" if host.name in story.ends else "elsewhere")
+    return ", ".join(f"{step} of {name}" for name, step in at.items()) or "between waves"
 
 
 def _take_up(fleet: Fleet, back: str) -> str:
