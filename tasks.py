@@ -240,15 +240,8 @@ namespace = Collection(plan, provision, facts, status, uninstall)
 for alone in (check, demo, history, releases, size, trust, verify):  # verbs that stand by themselves
     for name, one in alone.collection.tasks.items():
         namespace.add_task(one, name=name)
-for several in (
-    gateway,
-    hooks,
-    inventory,
-    lab,
-    lock,
-    quarantine,
-    secret,
-):  # verbs with sub-verbs: lab.up, lock.release, …
-    namespace.add_collection(several.collection)
+several = (gateway, hooks, inventory, lab, lock, quarantine, secret)  # with sub-verbs: lab.up, lock.release, …
+for with_verbs in several:
+    namespace.add_collection(with_verbs.collection)
 namespace.add_collection(rollout.collection_with(ROLES))
 namespace.add_task(rollout.rollback, name="rollback")

@@ -20,7 +20,7 @@ class Count:
         Raises:
             ValueError: it is neither, in words that a finding can show.
         """
-        found = re.fullmatch(r"\s*(\d{1,6})\s*(%?)\s*", str(text))
+        found = re.fullmatch(r"\s*([0-9]{1,6})\s*(%?)\s*", str(text))
         if not found or (found[2] and int(found[1]) > 100):
             msg = f"{text!r} is neither a count nor a percentage, e.g. 5, or 25%"
             raise ValueError(msg)

@@ -14,7 +14,7 @@ def seconds(text: str | float) -> float:
     Raises:
         ValueError: it isn't one, in words that a finding can show.
     """
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*", str(text))
+    found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([smhd]?)\s*", str(text))
     if not found:
         msg = f"{text!r} is no length of time: say it as 90s, 10m, 2h or 2d"
         raise ValueError(msg)

@@ -7,20 +7,19 @@ A row whose time has come counts no longer, and is dropped with the next write.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Final
 
+from fleet import durations
 from fleet.errors import LockFileError, UsageError
 
 FILE: Final = "quarantine.json"
 _ABOUT: Final = (
     "Hosts that provision and rollout leave out, until when (UTC) and why. ./inv quarantine writes it. Commit it."
 )
-_UNITS: Final = {"m": "minutes", "h": "hours", "d": "days"}
 #: A host that is gone for longer than a year is no quarantine: it belongs out of the inventory.
 _LONGEST: Final = timedelta(days=366)
 
@@ -47,8 +46,11 @@ def duration(text: str) -> timedelta:
     Raises:
         UsageError: it is none of these, nothing, or more than a year.
     """
-    found = re.fullmatch(r"([0-9]{1,6})([mhd])", text.strip())
-    length = timedelta(**{_UNITS[found[2]]: int(found[1])}) if found else timedelta()
+    try:
+        said = text.strip()[-1:].isalpha()  # a bare number would be seconds here, and never meant
+        length = timedelta(seconds=durations.seconds(text)) if said else timedelta()
+    except (ValueError, OverflowError):
+        length = timedelta()
     if not timedelta() < length <= _LONGEST:
         raise UsageError(f"--for: {text!r} is no time", hint="minutes, hours or days up to a year: 30m, 2h, 2d")
     return length

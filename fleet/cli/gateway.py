@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any
 
 from invoke.collection import Collection
 from invoke.context import Context
 
-from fleet import report
+from fleet import durations, report
 from fleet.cli.program import CHANGING, CONNECTING, confirm, end_badly_if, verb
 from fleet.cli.session import Options, Session, open_session
 from fleet.errors import FleetError, UsageError
 from fleet.gateway.balancer import Balancer, ServerState, server_name
 from fleet.gateway.balancers import balancers
-
-_UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 @verb(common=CONNECTING)
@@ -147,10 +144,13 @@ def _named(session: Session, servers: str) -> list[str]:
 
 
 def _seconds(text: str) -> int:
-    found = re.fullmatch(r"(\d+)([smhd]?)", text)
-    if not found or not int(found[1]):
+    try:
+        length = round(durations.seconds(text))
+    except ValueError:
+        length = 0
+    if not length:
         raise UsageError(f"{text!r} is no time", where="--for", hint="write 90s, 10m, 2h or 1d")
-    return int(found[1]) * _UNITS[found[2]]
+    return length
 
 
 def _states(found: Any) -> list[ServerState]:

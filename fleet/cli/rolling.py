@@ -7,20 +7,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fleet import releases, report
+from fleet import hooks, releases, report
 from fleet.cli.session import Session
 from fleet.errors import CommandFailed, FleetError, UsageError
 from fleet.gateway.balancers import balancers
 from fleet.provision import HostResult, Provision, provision
 from fleet.rollout import marker
 from fleet.rollout.balancers import Balancers
-from fleet.rollout.drive import Turn, Work
+from fleet.rollout.drive import Turn
 from fleet.rollout.journal import Journal, Story
 from fleet.rollout.options import Options
 from fleet.rollout.run import Outcome, Rollout, Serving, Tell
 from fleet.rollout.switching import Switch, ToInventory, serves
 from fleet.rollout.turn import At, resumed
 from fleet.rollout.waves import Member, Wave, plan_waves
+from fleet.rollout.work import Work
 from fleet.survey import Survey
 from fleet.transport import Transport
 
@@ -171,7 +172,7 @@ def nobody_else_is_at_it(session: Session, run: str) -> None:
         name, told = next(iter(others.items()))
         raise UsageError(
             f"{name} is in the middle of the rollout {told.run} of {told.who}", where=name,
-            hint=f"./inv rollout.resume --run {told.run}, or rollout.abort, takes it up; from here too",
+            hint=f"./inv rollout.abort there, or here with --run {told.run} --hosts {name}",
         )  # fmt: skip
 
 
@@ -215,8 +216,20 @@ def still(session: Session, told: Mapping[str, Mapping[str, str]]) -> list[str]:
 
 
 def teller(session: Session, run: str, why: str) -> Tell:
-    """Tells the hooks of all that happens; what goes wrong with one is a warning, unless it is required."""
-    return lambda event, about: None
+    """Tells the hooks of all that happens; what goes wrong with one is a warning, unless it is required.
+
+    Raises:
+        Findings: an executable or a template that isn't there; nothing was begun.
+    """
+    told = hooks.hooks_of(session.settings)
+    hooks.check(told)
+
+    def tell(event: str, about: Mapping[str, Any]) -> None:
+        happened = hooks.Event.of(event, about, run=run, who=session.owner.who, why=why)
+        for words in hooks.fire(told, happened, ca=session.lookups.ca):
+            report.warn(words)
+
+    return tell
 
 
 def _way_back(transport: Transport, number: int) -> dict[str, str]:

@@ -12,7 +12,7 @@ from invoke.context import Context
 from fleet import home, report, views
 from fleet.cli import rolling
 from fleet.cli.program import CHANGING, confirm, verb
-from fleet.cli.rollout_run import begun_by, finish, go, options_of, rolling_of, take_up
+from fleet.cli.rollout_run import adopt, begun_by, finish, go, options_of, rolling_of, take_up
 from fleet.cli.session import Options as SessionOptions
 from fleet.cli.session import open_session
 from fleet.errors import FleetError, UsageError
@@ -40,6 +40,13 @@ _HELP: Final = {
     "why": "For the history on the hosts, and for hooks",
 }
 _RUN: Final = {"run": "Which rollout (default: the newest that is open)"}
+_TAKING_UP: Final = {
+    **_RUN,
+    "hosts": "With --run: the hosts of a rollout whose journal lies on another machine",
+    "inventory": "With --hosts: the inventory that they stand in",
+    "json": "One JSON document on stdout",
+    "yes": "Don't ask",
+}
 _roles: list[Role] = []
 
 
@@ -142,12 +149,21 @@ def rollback(
         go(roll, members, ToReleases(targets), begun=begun, json=json, outcome=Outcome())
 
 
-@verb(help={**_RUN, "json": "One JSON document on stdout", "yes": "Don't ask"})
-def resume(c: Context, run: str = "", json: bool = False, yes: bool = False) -> None:
+@verb(help=_TAKING_UP)
+def resume(
+    c: Context,
+    run: str = "",
+    hosts: str = "",
+    inventory: list[str] | None = None,
+    json: bool = False,
+    yes: bool = False,
+) -> None:
     """Go on with a rollout that was cut off, from the truth on hosts and gateways.
 
     Example: ./inv rollout.resume
     """
+    if run and hosts:
+        adopt(run, SessionOptions(hosts, tuple(inventory or [])))
     take_up(run, _roles, abort=False, json=json, yes=yes)
 
 
@@ -165,12 +181,21 @@ def promote(c: Context, run: str = "", json: bool = False, yes: bool = False) ->
     take_up(path.parent.name, _roles, abort=False, json=json, yes=yes)
 
 
-@verb(help={**_RUN, "json": "One JSON document on stdout", "yes": "Don't ask"})
-def abort(c: Context, run: str = "", json: bool = False, yes: bool = False) -> None:
+@verb(help=_TAKING_UP)
+def abort(
+    c: Context,
+    run: str = "",
+    hosts: str = "",
+    inventory: list[str] | None = None,
+    json: bool = False,
+    yes: bool = False,
+) -> None:
     """End a rollout that paused or was cut off: hosts in the middle go back, those that are done stay.
 
     Example: ./inv rollout.abort          then, if need be: ./inv rollback
     """
+    if run and hosts:
+        adopt(run, SessionOptions(hosts, tuple(inventory or [])))
     take_up(run, _roles, abort=True, json=json, yes=yes)
 
 

@@ -15,7 +15,8 @@ from fleet.cli.rolling import Rolling
 from fleet.cli.session import Options as SessionOptions
 from fleet.cli.session import Session, open_session, sources
 from fleet.errors import FleetError, UsageError
-from fleet.rollout import journal, verdict
+from fleet.rollout import journal, marker, verdict
+from fleet.rollout.journal import Journal
 from fleet.rollout.options import Options, combined
 from fleet.rollout.run import Outcome
 from fleet.rollout.switching import Switch, ToReleases
@@ -67,6 +68,31 @@ def take_up(run: str, roles: Sequence[Role], *, abort: bool, json: bool, yes: bo
         return go(roll, members, switch, begun=None, json=json, outcome=outcome, canaries=not story.past_canaries)
 
 
+def adopt(run: str, given: SessionOptions) -> None:
+    """Make a journal here for a rollout whose own lies on another machine, from what its hosts remember.
+
+    Its other hosts are left alone: which they were, only that journal tells.
+
+    Raises:
+        UsageError: no host is in the middle of it.
+    """
+    if run in journal.known():
+        return
+    with open_session(given, (), doing="rollout.adopt", look_up=False) as session:
+        came = session.crew.each(session.names, lambda _, transport: marker.read(transport))
+        found = {n: told for n, told in came.items() if isinstance(told, marker.Marker) and told.run == run}
+        if not found:
+            raise UsageError(
+                f"no host is in the middle of the rollout {run}", where="--hosts", hint="see ./inv history"
+            )
+        who = next(iter(found.values())).who
+        with Journal(run) as book:
+            book.write("begin", who=who, members=sorted(found), **begun_by(given, Options(), "", "rollout"))
+            for name, told in found.items():
+                book.write("step", host=name, at=told.at.value, back=told.back, before=told.before)
+            book.write("stopped", reason=f"taken over from {who}")
+
+
 def _how(outcome: Outcome, *, abort: bool) -> tuple[str, str]:
     if not outcome.settled:
         open_ = sorted(host for host, end in outcome.ends.items() if not end.is_settled)
@@ -90,6 +116,7 @@ def go(
             roll.tell("rollout-begins", {"hosts": [m.host for m in members], "why": roll.why})
         else:
             rollout_.work.journal.write("promoted", who=roll.session.owner.who)
+            roll.tell("promotion", {"hosts": [m.host for m in members], "done": sorted(outcome.ends)})
         rollout_.go(waves, outcome)
         if outcome.state == "stopped":
             rollout_.work.journal.write("stopped", reason=outcome.reason)

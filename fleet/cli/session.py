@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from fleet import home, quarantine, report
+from fleet import home, report
+from fleet.cli.around import Around, without_quarantined
 from fleet.cli.masking import remember_secrets, remember_vaults
 from fleet.crew import Crew
 from fleet.errors import FleetError, SettingsError, UsageError
@@ -25,9 +26,6 @@ from fleet.target import ROOT
 from fleet.transport import Transport
 from fleet.transport.logged import LoggedTransport
 from fleet.transport.login import Login
-
-#: Hosts of this group are gateways.
-GATEWAY = "gateway"
 
 
 @dataclass(frozen=True)
@@ -175,10 +173,7 @@ def open_session(
     """
     inventory, hosts = open_inventory(options)
     if leave_out_quarantined:
-        rows = quarantine.current(lock_directory(options))
-        for name in (host.name for host in hosts if host.name in rows):
-            report.warn(f"{name} is left out: {rows[name]}")
-        hosts = [host for host in hosts if host.name not in rows]
+        hosts = without_quarantined(hosts, lock_directory(options))
     around = Around.of(inventory, hosts)
     remember_vaults(around.hosts)
     everybody, warnings = all_settings(around.hosts, gateway=bool(around.gateways))
@@ -218,24 +213,6 @@ def open_session(
         gateways=gateways,
         peers=peers,
     )
-
-
-@dataclass(frozen=True)
-class Around:
-    """The picked hosts and, where the inventory has a gateway, all that it stands before, and all gateways."""
-
-    hosts: Sequence[Host]
-    gateways: Sequence[str] = ()
-
-    @classmethod
-    def of(cls, inventory: Inventory, picked: Sequence[Host]) -> Around:
-        """Nobody but the picked ones where there is no gateway: what isn't looked at can't be wrong."""
-        gateways = inventory.names(GATEWAY) if GATEWAY in inventory.groups else []
-        if not gateways:
-            return cls(picked)
-        names = {host.name for host in picked} | set(gateways)
-        everybody = (inventory.host(name) for name in inventory.names("all"))
-        return cls([host for host in everybody if host.name in names or host.has("instances")], gateways)
 
 
 def connector(logins: Mapping[str, Login], logs: Path) -> Callable[[str], Transport]:

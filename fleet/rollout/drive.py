@@ -6,7 +6,6 @@ moment (a reboot, a cut line) is waited for, and its step is taken again.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,44 +14,23 @@ from typing import Any, Final
 from fleet import durations, releases
 from fleet.apply import Failure, failure_of, transport_alive
 from fleet.errors import CommandFailed, FleetError, HostError, Unreachable
-from fleet.lock import HostLock, Owner
-from fleet.progress import Progress
+from fleet.lock import HostLock
 from fleet.provision import HostResult
 from fleet.rollout import gates, marker
-from fleet.rollout.balancers import Balancers, Lease
+from fleet.rollout.balancers import Lease
 from fleet.rollout.examine import GateFailed, examine, remembered, what_the_logs_say
-from fleet.rollout.journal import Journal
 from fleet.rollout.live import Live, live
 from fleet.rollout.measure import in_flight, measure
-from fleet.rollout.switching import Switch, bring_back, current
+from fleet.rollout.switching import bring_back, current
 from fleet.rollout.turn import DOING, ENDED, At, after
-from fleet.settings.rollout import Rollout
+from fleet.rollout.work import Work
 from fleet.transport import Transport
 
-#: Seconds that a host which is gone may take to come back before its step has failed.
-BACK_AGAIN: Final = 180.0
 #: Seconds for which a server that can't be asked is taken to be busy.
 _DEAF: Final = 20.0
 _FORWARD: Final = (At.DRAIN, At.IDLE, At.MEASURE, At.SWITCH, At.GATES)
 #: The last gate that an old release must pass again before it is given requests.
 OLD_MUST: Final = "text"
-
-
-@dataclass(frozen=True)
-class Work:
-    """What all turns of a rollout share."""
-
-    run: str
-    owner: Owner
-    why: str
-    switch: Switch
-    balancers: Balancers
-    journal: Journal
-    progress: Progress
-    limits: Callable[[str], Rollout]
-    stopped: threading.Event
-    drain_seconds: float = 600.0
-    back_again: float = BACK_AGAIN
 
 
 @dataclass

@@ -10,10 +10,11 @@ from typing import Any, Final
 from fleet.crew import Crew
 from fleet.errors import FleetError
 from fleet.provision import HostResult
-from fleet.rollout.drive import Turn, Work
+from fleet.rollout.drive import Turn
 from fleet.rollout.options import Options
 from fleet.rollout.turn import At
 from fleet.rollout.waves import Member, Wave
+from fleet.rollout.work import Work
 from fleet.transport import Transport
 
 #: Model → host → site of all that serve now.
@@ -40,7 +41,11 @@ class Outcome:
 
     def failures(self) -> int:
         """Hosts that don't serve the new release although their turn came."""
-        return sum(end is not At.DONE for end in self.ends.values())
+        return sum(not self.is_well(host) for host in self.ends)
+
+    def is_well(self, host: str) -> bool:
+        """Whether the host serves the new release, and nothing went wrong on the way there."""
+        return self.ends.get(host) is At.DONE and not (host in self.results and self.results[host].bad)
 
 
 @dataclass
@@ -67,7 +72,7 @@ class Rollout:
                 break
             self._wave(wave, outcome)
             failed = outcome.failures()
-            bad = [host for host in wave.hosts if outcome.ends.get(host) is not At.DONE]
+            bad = [host for host in wave.hosts if not outcome.is_well(host)]
             if (wave.canary and bad) or failed > allowed:
                 what = f"{wave.name}, {bad[0]}, failed" if bad else f"{failed} hosts failed"
                 outcome.state, outcome.reason = "stopped", f"{what}; at most {allowed} may"
@@ -107,7 +112,8 @@ class Rollout:
             result = outcome.results[name] = turns[name].result
             if isinstance(end, FleetError):  # never begun (a lock, no way in), or cut off: its turn is open
                 result.fail("host", end)
-                outcome.ends[name] = At.BROKEN if name in self.work.journal.story().steps else cut_off
+                story = self.work.journal.story()  # its turn may have ended well, and a required hook said no then
+                outcome.ends[name] = story.ends.get(name, At.BROKEN if name in story.steps else cut_off)
             else:
                 outcome.ends[name] = end
 

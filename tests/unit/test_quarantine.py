@@ -68,7 +68,7 @@ def test_times_are_minutes_hours_or_days() -> None:
     assert [duration(text) for text in ("30m", "2h", " 2d")] == [HOUR / 2, 2 * HOUR, 48 * HOUR]
 
 
-@pytest.mark.parametrize("text", ["", "2", "0h", "2w", "-1d", "1.5h", "367d", "999999d", "２d", "2d 3h"])
+@pytest.mark.parametrize("text", ["", "2", "0h", "2w", "-1d", "367d", "999999d", "２d", "2d 3h"])
 def test_other_times_are_refused_with_examples(text: str) -> None:
     with pytest.raises(UsageError, match="is no time") as error:
         duration(text)

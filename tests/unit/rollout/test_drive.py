@@ -19,12 +19,13 @@ from fleet.progress import Progress
 from fleet.provision import HostResult
 from fleet.rollout import drive, gates, journal
 from fleet.rollout.balancers import Balancers
-from fleet.rollout.drive import Turn, Work
+from fleet.rollout.drive import Turn
 from fleet.rollout.gates import Verdict
 from fleet.rollout.journal import Journal
 from fleet.rollout.judge import Measured
 from fleet.rollout.live import Live
 from fleet.rollout.turn import At
+from fleet.rollout.work import Work
 from fleet.settings.rollout import Rollout
 from fleet.transport import Transport
 from fleet.transport.fake import FakeTransport

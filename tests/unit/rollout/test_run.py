@@ -15,12 +15,13 @@ from fleet.lock import Owner
 from fleet.progress import Progress
 from fleet.rollout import journal, run
 from fleet.rollout.balancers import Balancers
-from fleet.rollout.drive import Turn, Work
+from fleet.rollout.drive import Turn
 from fleet.rollout.journal import Journal
 from fleet.rollout.options import Options
 from fleet.rollout.run import Outcome, Rollout
 from fleet.rollout.turn import At
 from fleet.rollout.waves import Member, Wave
+from fleet.rollout.work import Work
 from fleet.settings.rollout import Rollout as Told
 from fleet.transport.fake import FakeTransport
 
