@@ -120,7 +120,12 @@ def test_a_webhook_that_drips_is_given_up_and_the_others_were_told_meanwhile(mon
 
 def test_a_byte_now_and_then_does_not_make_a_deadline_longer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(webhooks, "DEADLINE", 1.0)
-    monkeypatch.setattr(webhooks, "send", lambda *_, **__: time.sleep(5) or "")
+
+    def drip(*_: object, **__: object) -> str:
+        time.sleep(5)
+        return ""
+
+    monkeypatch.setattr(webhooks, "send", drip)
     began = time.monotonic()
     words = fire([hook(url="http://127.0.0.1:9/")], EVENT)
     assert words == ["the generic webhook at 127.0.0.1: no answer within 1 s"]

@@ -13,8 +13,8 @@ TOKEN = "0123456789abcdef0123456789abcdef"
 
 
 def run(path: Path, hooks: list[dict[str, object]], verb: str, *words: str) -> subprocess.CompletedProcess[str]:
-    hosts = {"h1": {}, "h2": {}}
-    (path / "hosts.yml").write_text(json.dumps({"all": {"hosts": hosts, "vars": {"hooks": hooks}}}))
+    told = {"all": {"hosts": {"h1": None, "h2": None}, "vars": {"hooks": hooks}}}
+    (path / "hosts.yml").write_text(json.dumps(told))
     return inv(verb, "--inventory", str(path / "hosts.yml"), *words, FLEET_HOME=str(path / "home"))
 
 
