@@ -19,7 +19,7 @@ EVENT = Event("failure", "r1", "h1", "canary 1", "me@here", 'a "new"\nimage $(fa
 
 
 def hook(**told: Any) -> Hook:
-    return Hook.model_validate({"on": ["failure"], **told})
+    return Hook.model_validate({"events": ["failure"], **told})
 
 
 def program(path: Path, script: str, name: str = "tell") -> str:
@@ -47,7 +47,7 @@ def test_an_executable_gets_the_event_as_json_and_in_its_environment(tmp_path: P
 
 def test_only_those_who_want_to_know_are_told_each_once_and_in_order(tmp_path: Path) -> None:
     one, two = (hook(run=program(tmp_path, f"echo {n} >> {tmp_path}/told", n)) for n in ("one", "two"))
-    other = hook(run=program(tmp_path, f"echo other >> {tmp_path}/told", "other"), on=["paused", "host-begins"])
+    other = hook(run=program(tmp_path, f"echo other >> {tmp_path}/told", "other"), events=["paused", "host-begins"])
     assert fire([two, other, one, two], EVENT) == []
     assert (tmp_path / "told").read_text().split() == ["two", "one"]
 

@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.server import Request, Response, serve
 from tests.unit.cli.test_program import inv
@@ -14,7 +15,7 @@ TOKEN = "0123456789abcdef0123456789abcdef"
 
 def run(path: Path, hooks: list[dict[str, object]], verb: str, *words: str) -> subprocess.CompletedProcess[str]:
     told = {"all": {"hosts": {"h1": None, "h2": None}, "vars": {"hooks": hooks}}}
-    (path / "hosts.yml").write_text(json.dumps(told))
+    (path / "hosts.yml").write_text(yaml.safe_dump(told, default_flow_style=None, width=10000))  # keys without quotes
     return inv(verb, "--inventory", str(path / "hosts.yml"), *words, FLEET_HOME=str(path / "home"))
 
 
@@ -28,8 +29,8 @@ def test_one_made_up_event_goes_to_each_hook_and_a_refusal_is_told_without_the_t
         base = f"http://127.0.0.1:{server.port}"
         hooks: list[dict[str, object]] = [
             {"url": f"{base}/send?access_token={TOKEN}", "body": "dingtalk", "secret": "SEC-of-ours"},
-            {"url": f"{base}/cgi-bin/webhook/send?key={TOKEN[::-1]}", "body": "wecom", "on": ["failure"]},
-            {"run": "/bin/true", "on": ["host-begins"], "required": True},
+            {"url": f"{base}/cgi-bin/webhook/send?key={TOKEN[::-1]}", "body": "wecom", "events": ["failure"]},
+            {"run": "/bin/true", "events": ["host-begins"], "required": True},
         ]
         done = run(tmp_path, hooks, "hooks.try", "--json")
         only = run(tmp_path, hooks, "hooks.try", "--event", "failure")
@@ -60,7 +61,7 @@ def test_the_hooks_are_shown_once_and_without_their_addresses(tmp_path: Path) ->
     [
         ([{"run": "bin/none"}], ["hooks.try"], "there is no such executable"),
         ([{"run": "/bin/true"}], ["hooks.try", "--event", "failed"], "did you mean 'failure'"),
-        ([{"run": "/bin/true", "onn": ["failure"]}], ["hooks"], "did you mean 'on'"),
+        ([{"run": "/bin/true", "event": ["failure"]}], ["hooks"], "did you mean 'events'"),
         ([{"url": f"gopher://{TOKEN}"}], ["hooks"], "an address like https"),
         ([{"url": f"https://h/{TOKEN}", "timeout": 3}], ["hooks"], "for an executable"),
     ],
@@ -72,4 +73,4 @@ def test_wrong_settings_end_with_2_and_show_no_token(
     assert (done.returncode, done.stdout) == (2, "")
     assert hint in done.stderr
     assert TOKEN not in done.stderr
-    assert "hosts.yml:1" in done.stderr or words[0] == "hooks.try"
+    assert "hosts.yml:" in done.stderr or words[0] == "hooks.try"

@@ -185,8 +185,8 @@ def test_behind_a_gateway_a_host_known_by_name_must_say_where_it_listens() -> No
 def test_a_hooks_address_stays_a_secret_and_the_rest_of_it_may_come_from_a_vault_too() -> None:
     told, _ = settings_of(Told({"hooks": [{"url": Secret("https://h/t"), "body": Secret("wecom")}, {"run": "a"}]}))
     assert (told.hooks[0].url, told.hooks[0].body, told.hooks[1].run) == (Secret("https://h/t"), "wecom", "a")
-    assert "did you mean 'on'" in findings(hooks=[{"run": "a", "onn": ["failure"]}])
-    assert "hooks[0].on[0]" in findings(hooks=[{"run": "a", "on": ["fail"]}])
+    assert "did you mean 'events'" in findings(hooks=[{"run": "a", "event": ["failure"]}])
+    assert "hooks[0].events[0]" in findings(hooks=[{"run": "a", "events": ["fail"]}])
 
 
 def test_a_gateways_keys_stay_secret_and_its_address_need_not() -> None:

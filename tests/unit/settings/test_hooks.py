@@ -8,9 +8,11 @@ from fleet.settings.hooks import USUAL, Hook
 
 
 def test_a_hook_is_an_executable_or_a_webhook_and_hears_of_what_people_want_to_know() -> None:
-    assert Hook.model_validate({"run": "bin/tell"}).on == USUAL
-    web = Hook.model_validate({"url": "https://example.org/x", "on": ["failure"], "body": "dingtalk", "secret": "SECx"})
-    assert (web.on, web.url, web.secret) == (("failure",), Secret("https://example.org/x"), Secret("SECx"))
+    assert Hook.model_validate({"run": "bin/tell"}).events == USUAL
+    web = Hook.model_validate(
+        {"url": "https://example.org/x", "events": ["failure"], "body": "dingtalk", "secret": "SECx"}
+    )
+    assert (web.events, web.url, web.secret) == (("failure",), Secret("https://example.org/x"), Secret("SECx"))
     assert Hook.model_validate({"url": Secret("http://h:8080/t"), "body": "templates/my.j2"}).body == "templates/my.j2"
 
 
@@ -28,8 +30,8 @@ def test_a_hook_is_an_executable_or_a_webhook_and_hears_of_what_people_want_to_k
         ({"url": "http://[::1"}, "an address like https"),
         ({"url": "http://h:99999/"}, "an address like https"),
         ({"url": "https://h/", "body": "dingding"}, "generic, dingtalk, feishu, wecom"),
-        ({"run": "a", "on": ["failed"]}, "rollout-begins"),
-        ({"run": "a", "on": []}, "at least 1"),
+        ({"run": "a", "events": ["failed"]}, "rollout-begins"),
+        ({"run": "a", "events": []}, "at least 1"),
         ({"run": "a", "timeout": 0}, "greater than or equal to 1"),
         ({"run": "a", "shell": "b"}, "not permitted"),
     ],
