@@ -108,7 +108,7 @@ def fire(hooks: Sequence[Hook], event: Event, *, ca: str = "") -> list[str]:
         HookFailed: a required one failed.
     """
     told = event.as_json()
-    meant = list(dict.fromkeys(hook for hook in hooks if event.name in hook.on))
+    meant = list(dict.fromkeys(hook for hook in hooks if event.name in hook.events))
     sending = [_Sending(hook, told, ca) for hook in meant if hook.url]
     warnings: list[str] = []
     refused: list[str] = []

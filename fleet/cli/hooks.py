@@ -33,7 +33,7 @@ def show(
     if json:
         report.result_json([_about(hook) for hook in found])
     else:
-        rows = [[webhooks.label(hook), ", ".join(hook.on), "yes" if hook.required else ""] for hook in found]
+        rows = [[webhooks.label(hook), ", ".join(hook.events), "yes" if hook.required else ""] for hook in found]
         report.table(["hook", "told of", "required"], rows)
 
 
@@ -53,17 +53,20 @@ def try_(
     if event and event not in EVENTS:
         raise UsageError(f"there is no event {event!r}", where="--event", hint=nearest(event, EVENTS))
     found = [
-        hook for hook in _hooks(Options(hosts, tuple(inventory or []), limit, json)) if not event or event in hook.on
+        hook
+        for hook in _hooks(Options(hosts, tuple(inventory or []), limit, json))
+        if not event or event in hook.events
     ]
     check(found)
     who, results = Owner.me("hooks.try").who, []
     for hook in found:
         about = {"host": "example-host", "wave": "canary 1", "note": "nothing happened: this is ./inv hooks.try"}
-        made = Event.of(event or hook.on[0], about, run="hooks.try", who=who, why='a "trial", 试一试')
+        made = Event.of(event or hook.events[0], about, run="hooks.try", who=who, why='a "trial", 试一试')
         try:
             words = "; ".join(fire([hook], made))
         except HookFailed as error:
             words = error.message
+        words = words.removeprefix(f"{webhooks.label(hook)}: ")
         results.append({"hook": webhooks.label(hook), "event": made.name, "ok": not words, "words": words})
     if json:
         report.result_json(results)
@@ -88,7 +91,7 @@ def _hooks(options: Options) -> list[Hook]:
 
 def _about(hook: Hook) -> dict[str, Any]:
     kind = {"kind": "executable", "required": hook.required} if hook.run else {"kind": "webhook", "body": hook.body}
-    return {"hook": webhooks.label(hook), "on": list(hook.on), **kind}
+    return {"hook": webhooks.label(hook), "events": list(hook.events), **kind}
 
 
 collection = Collection("hooks")

@@ -221,11 +221,11 @@ def teller(session: Session, run: str, why: str) -> Tell:
     Raises:
         Findings: an executable or a template that isn't there; nothing was begun.
     """
-    told = hooks.hooks_of(session.settings)
-    hooks.check(told)
+    hooks.check(hooks.hooks_of(session.settings))
 
     def tell(event: str, about: Mapping[str, Any]) -> None:
         happened = hooks.Event.of(event, about, run=run, who=session.owner.who, why=why)
+        told = hooks.hooks_of(session.settings, happened.host)
         for words in hooks.fire(told, happened, ca=session.lookups.ca):
             report.warn(words)
 

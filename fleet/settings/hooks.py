@@ -27,7 +27,7 @@ class Hook(Model):
     ``secret`` (what messages are signed with) are for a webhook; the address is a secret, for it holds a token.
     """
 
-    on: tuple[EventName, ...] = Field(default=USUAL, strict=False, min_length=1)
+    events: tuple[EventName, ...] = Field(default=USUAL, strict=False, min_length=1)
     run: Annotated[str, Field(min_length=1)] | None = None
     timeout: Annotated[int, Field(ge=1, le=3600)] = 30
     required: bool = False

@@ -182,6 +182,13 @@ def test_behind_a_gateway_a_host_known_by_name_must_say_where_it_listens() -> No
     assert "`listen`" in caught.value.hint
 
 
+def test_a_hooks_address_stays_a_secret_and_the_rest_of_it_may_come_from_a_vault_too() -> None:
+    told, _ = settings_of(Told({"hooks": [{"url": Secret("https://h/t"), "body": Secret("wecom")}, {"run": "a"}]}))
+    assert (told.hooks[0].url, told.hooks[0].body, told.hooks[1].run) == (Secret("https://h/t"), "wecom", "a")
+    assert "did you mean 'events'" in findings(hooks=[{"run": "a", "event": ["failure"]}])
+    assert "hooks[0].events[0]" in findings(hooks=[{"run": "a", "events": ["fail"]}])
+
+
 def test_a_gateways_keys_stay_secret_and_its_address_need_not() -> None:
     told, _ = settings_of(Told({"gateway": {"keys": {"a": Secret("k3y-k3y")}, "listen": Secret("192.0.2.1")}}))
     assert told.gateway.keys["a"].reveal() == "k3y-k3y"
