@@ -122,7 +122,7 @@ def test_a_new_setting_reaches_all_hosts_and_no_request_fails(operator: Operator
     [
         ({"FLEETLAB_NONSENSE": "repeat"}, "answers"),
         ({"FLEETLAB_TOKENS_PER_SECOND": 60}, "speed"),
-        ({"FLEETLAB_DIES_AFTER": 4}, "steady"),
+        ({"FLEETLAB_DIES_AFTER": 25}, "steady"),
     ],
     ids=["nonsense", "slow", "dies"],
 )
@@ -131,7 +131,7 @@ def test_a_worse_release_is_stopped_at_the_first_canary_and_put_back(
 ) -> None:
     before = operator.releases()
     with load(tmp_path) as found:
-        healthy = "8s" if gate == "steady" else "2s"
+        healthy = "40s" if gate == "steady" else "2s"
         done = operator.told({"ROUND": 1, **bad})("rollout", "--yes", "--min-healthy", healthy, *QUICK[2:], status=1)
     unharmed(found)
     first = done["waves"][0]["hosts"][0]
