@@ -65,7 +65,10 @@ def take_up(run: str, roles: Sequence[Role], *, abort: bool, json: bool, yes: bo
             members = [rolling.member_of(name, survey) for name, survey in seen.items()]
         else:
             members = roll.members(surveys)
-        return go(roll, members, switch, begun=None, json=json, outcome=outcome, canaries=not story.past_canaries)
+        return go(
+            roll, members, switch, begun=None, json=json, outcome=outcome, canaries=not story.past_canaries,
+            promoted=story.state == "paused",
+        )  # fmt: skip
 
 
 def adopt(run: str, given: SessionOptions) -> None:
@@ -104,17 +107,18 @@ def _how(outcome: Outcome, *, abort: bool) -> tuple[str, str]:
 
 def go(
     roll: Rolling, members: Sequence[Member], switch: Switch, *, begun: Mapping[str, Any] | None, json: bool,
-    outcome: Outcome, canaries: bool = True,
+    outcome: Outcome, canaries: bool = True, promoted: bool = False,
 ) -> None:  # fmt: skip
     """All waves of ``members``; a rollout that begins (``begun``) opens its journal."""
     waves = roll.waves(members, canaries=canaries)
     if not waves and begun is not None:
         return finish(roll.session, outcome, waves, json=json)
+    if begun is not None:  # a required hook may refuse it: then nothing was begun
+        roll.tell("rollout-begins", {"hosts": [m.host for m in members], "why": roll.why})
     with roll.under_way(members, switch) as rollout_:
         if begun is not None:
             rollout_.work.journal.write("begin", who=roll.session.owner.who, members=[m.host for m in members], **begun)
-            roll.tell("rollout-begins", {"hosts": [m.host for m in members], "why": roll.why})
-        else:
+        elif promoted:
             rollout_.work.journal.write("promoted", who=roll.session.owner.who)
             roll.tell("promotion", {"hosts": [m.host for m in members], "done": sorted(outcome.ends)})
         rollout_.go(waves, outcome)
@@ -122,7 +126,8 @@ def go(
             rollout_.work.journal.write("stopped", reason=outcome.reason)
         if outcome.state != "paused" and outcome.settled:
             rollout_.work.journal.write("finished", result=outcome.state)
-        roll.tell("rollout-ends", {"state": outcome.state, "reason": outcome.reason})
+        if outcome.state != "paused":
+            roll.tell("rollout-ends", {"state": outcome.state, "reason": outcome.reason})
     return finish(roll.session, outcome, waves, json=json)
 
 

@@ -67,7 +67,7 @@ class Rollout:
             if self.options.pause and canaries_over and not wave.canary:
                 return self._paused(outcome)
             canaries_over = wave.canary
-            if reason := self._no_room(wave):
+            if reason := self._no_room(wave) or self._refused(wave):
                 outcome.state, outcome.reason = "stopped", reason
                 break
             self._wave(wave, outcome)
@@ -88,7 +88,6 @@ class Rollout:
     def _wave(self, wave: Wave, outcome: Outcome) -> None:
         self.work.journal.write("wave", name=wave.name, hosts=list(wave.hosts), canary=wave.canary)
         self.work.progress.say(wave.name, ", ".join(wave.hosts))
-        self.tell("wave-begins", {"wave": wave.name, "hosts": list(wave.hosts)})
         turns = {name: Turn(name, self.crew.transport(name), self.work) for name in wave.hosts}
         self._keep(
             self.crew.each(wave.hosts, lambda name, t: self._turn(turns[name], t)), turns, outcome, cut_off=At.KEPT
@@ -125,6 +124,14 @@ class Rollout:
                 return reason
             self.work.progress.detail(wave.name, f"waiting: {reason}")
             time.sleep(1)
+        return ""
+
+    def _refused(self, wave: Wave) -> str:
+        """What a required hook has against this wave."""
+        try:
+            self.tell("wave-begins", {"wave": wave.name, "hosts": list(wave.hosts)})
+        except FleetError as error:
+            return error.message
         return ""
 
     def _lacks(self, wave: Wave) -> str:

@@ -131,3 +131,14 @@ def test_a_host_that_somebody_else_holds_is_a_failure_and_was_not_touched(fleet:
     assert outcome.state == "stopped"
     assert outcome.ends == {"a1": At.KEPT}
     assert outcome.results["a1"].failures[0].message == "locked by eve"
+
+
+def test_a_required_hook_that_refuses_a_wave_stops_it_before_anything_is_touched(fleet: Fleet, book: Journal) -> None:
+    made = rollout(fleet, book)
+
+    def refuse(event: str, about: object) -> None:
+        raise HostError("not on a Friday")
+
+    made.tell = refuse
+    outcome = made.go(WAVES, Outcome())
+    assert (outcome.state, outcome.reason, fleet.begun) == ("stopped", "not on a Friday", [])
