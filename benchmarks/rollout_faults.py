@@ -23,6 +23,8 @@ from fleet.rollout.turn import At
 Row = dict[str, Any]
 #: Seconds for each host of a rollout within which a fault comes.
 WITHIN: Final = 18.0
+#: Of so many rounds the fault comes when hosts are being switched; of the others, at any moment from the start on.
+SWITCHING: Final = 0.85
 #: After a fault, requests that were under way on what was killed may fail for so long.
 EXCUSED_SECONDS: Final = 15.0
 ROUNDS_TO_RESUME: Final = 5
@@ -79,10 +81,13 @@ def one(fleet: Fleet, seed: int, hosts_each: int) -> Row:
     struck = drawn.choice(GATEWAYS if fault.on == "gateway" else chosen)
     moment, lasts = drawn.uniform(0, WITHIN * hosts_each), drawn.uniform(*fault.lasts)
     back = drawn.choice(["resume", "abort"])
+    switching = drawn.random() < SWITCHING
     runs = set(journal.known())
     with fleet.load(f"c-{seed}", workers=min(8, ASKERS)) as load:
         verb = fleet.rollout("--limit", ",".join(host.name for host in chosen), "--batch", "1,2", "--no-canaries",
                              "--max-unavailable", "2", "--min-healthy", "2s")  # fmt: skip
+        while switching and not verb.over() and set(journal.known()) == runs:
+            time.sleep(0.1)
         deadline = time.monotonic() + moment
         while time.monotonic() < deadline and not verb.over():
             time.sleep(0.1)

@@ -19,7 +19,7 @@ INVENTORY = "inventory/lab.yml"
 
 @verb(common="yes")
 def demo(c: Context, yes: bool = False) -> None:
-    """See it work: raise a lab of three real hosts, provision them from nothing, verify them, ask one a question.
+    """See it work: raise a lab of real hosts and a gateway, provision them from nothing, verify them, ask a question.
 
     Needs root on Debian or Ubuntu, 8 GiB of memory and 15 GiB of disk. Example: ./inv demo
     """
@@ -33,14 +33,14 @@ def demo(c: Context, yes: bool = False) -> None:
     lacking = machine.missing()
     installs = f"install {', '.join(lacking)} by apt, " if lacking else ""
     report.note(
-        f"It will {installs}make network namespaces and three systemd hosts (198.18.77.11 to .13)\n"
+        f"It will {installs}make network namespaces and four systemd hosts (198.18.77.10 to .13)\n"
         f"under {machine.work()}, and keep what it downloads in {machine.cache()}.\n"
         "Nothing else on this machine changes; ./inv lab.down ends it."
     )
     confirm("Go on?", yes=yes)
     # Three servers that start at once on a few cores take longer than one after another.
     gently = ["--forks", "1"] if kind == "real" and (os.cpu_count() or 1) < 8 else []
-    provision = ["provision", "--hosts", "gpu-cluster", "--yes", *gently]
+    provision = ["provision", "--yes", *gently]
     for words in (["lab.up", "--yes"], provision, ["verify"], ["status"]):
         shown = " ".join(word for word in words if word != "--yes")
         report.heading(f"\n▶ ./inv {shown}" + ("" if words[0] == "lab.up" else f" --inventory {INVENTORY}"))
@@ -59,9 +59,9 @@ def _run(words: list[str]) -> None:
 
 def _farewell() -> str:
     return f"""
-It serves. Ask it:
+It serves. Ask it, through the gateway:
 
-  curl -s http://198.18.77.12:8000/v1/chat/completions -H 'Authorization: Bearer lab-key-0123456789' \\
+  curl -s http://198.18.77.10:8080/v1/chat/completions -H 'Authorization: Bearer lab-key-0123456789' \\
     -H 'Content-Type: application/json' \\
     -d '{{"model": "Qwen2.5-VL-7B", "max_tokens": 8, "messages": [{{"role": "user", "content": "Hello"}}]}}'
 
@@ -69,7 +69,7 @@ Look around:
 
   export FLEET_INVENTORY={INVENTORY}
   ./inv provision                      nothing to do: two commands a host
-  ./inv facts; ./inv status; ./inv history
+  ./inv facts; ./inv status; ./inv gateway; ./inv history
   ssh -i .fleet/lab/id_ed25519 -o UserKnownHostsFile=.fleet/lab/known_hosts root@198.18.77.12
   $EDITOR {INVENTORY}        change an argument, then: ./inv plan; ./inv provision; ./inv rollout
 
