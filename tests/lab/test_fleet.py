@@ -54,9 +54,9 @@ def test_killed_at_its_worst_moments_the_next_run_goes_on_and_does_nothing_twice
     assert lab.run(h2, f"ls -d {WEIGHTS}/partial-* 2>/dev/null | wc -l").strip() == "0"
 
 
-def test_three_hosts_are_provisioned_from_nothing(fleet: Fleet) -> None:
-    result = fleet("provision", "--hosts", "gpu-cluster", "--forks", "1")
-    for name in ("h1", "h2", "h3"):
+def test_three_hosts_and_their_gateway_are_provisioned_from_nothing(fleet: Fleet) -> None:
+    result = fleet("provision", "--forks", "1")
+    for name in ("h1", "h2", "h3", "g1"):
         assert result["hosts"][name]["failed"] == 0
         assert result["hosts"][name]["failures"] == []
 
