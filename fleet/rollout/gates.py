@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, TypeVar
 
 from fleet.errors import HostError
 from fleet.rollout.ask import ask
@@ -43,8 +43,14 @@ _STRETCH: Final = 10.0
 _SILENCE: Final = 90.0
 #: Until systemd has said how a service ended.
 _WRITTEN: Final = 3.0
+#: How long Docker may be away while a release is asked, and what its client says then.
+_DOCKER_AWAY: Final = 45.0
+_DOCKER_SAYS: Final = ("No such exec instance", "Docker daemon", "unexpected EOF", "docker daemon")
 #: A slow moment is no slow release: so many measurements of speed before it is called one.
 _MEASUREMENTS: Final = 3
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -150,7 +156,8 @@ class _Run:
         what = ("text", "image") if self.live.vision else ("text",)
         began = time.monotonic()
         try:
-            found = ask(self.transport, self.live, *what, seconds=len(what) * _CHAT + 10, each=_CHAT)
+            seconds = len(what) * _CHAT + 10
+            found = self.asked(lambda: ask(self.transport, self.live, *what, seconds=seconds, each=_CHAT))
         except HostError as error:
             yield Verdict("text", False, error.message, time.monotonic() - began)
             return
@@ -164,7 +171,7 @@ class _Run:
         self.say("asking the fixed prompts, and how fast it is")
         began = time.monotonic()
         try:
-            after = measure(self.transport, self.live, timeout=_MEASURE)
+            after = self.asked(lambda: measure(self.transport, self.live, timeout=_MEASURE))
         except HostError as error:
             yield Verdict("answers", False, error.message, time.monotonic() - began)
             return
@@ -177,11 +184,29 @@ class _Run:
                 break
             self.say(f"{words}: measuring again")
             try:
-                after = after.better_of(measure_speed(self.transport, self.live, timeout=_MEASURE))
+                again = self.asked(lambda: measure_speed(self.transport, self.live, timeout=_MEASURE))
+                after = after.better_of(again)
             except HostError as error:
                 passed, words = False, error.message
                 break
         yield Verdict("speed", passed, words, time.monotonic() - began)
+
+    def asked(self, ask_it: Callable[[], T]) -> T:
+        """Once more where Docker was away while it was asked: that says nothing of the release.
+
+        Raises:
+            HostError: it still can't be asked.
+        """
+        until = time.monotonic() + _DOCKER_AWAY
+        while True:
+            try:
+                return ask_it()
+            except HostError as error:
+                said = f"{error.message} {getattr(error, 'stderr', '')}"
+                if time.monotonic() > until or not any(words in said for words in _DOCKER_SAYS):
+                    raise
+                self.say("Docker was away: asking again")
+                time.sleep(2.0)
 
     def steady(self) -> Verdict:
         """Watched until it has been healthy for long enough; the gates before this one count."""
