@@ -241,7 +241,7 @@ def test_a_configuration_that_cant_be_taken_over_gives_way_to_the_old_one(gatewa
     gateway.told["stats_port"] = held.port
     config, running = gateway.resources()
     gateway.host.settle(config)
-    script = running.apply(gateway.host.see(running))[0].script.replace("-lt 100", "-lt 15")  # type: ignore[union-attr]
+    script = running.apply(gateway.host.see(running))[0].script.replace("-lt 100", "-lt 15")  # type: ignore[union-attr]  # its one step is a Run
     reply = gateway.host.sh(script)
     assert reply.status
     assert "counts again" in reply.stderr

@@ -181,7 +181,7 @@ def test_docker_that_is_away_for_a_moment_says_nothing_about_the_release(host: T
 
 def test_docker_that_stays_away_is_no_pass(host: TalkersHost, talker: Talker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_SILENCE", 0.5)
-    say: Callable[[str], None] = lambda words: host.says("away", "") if "watching" in words else None  # noqa: E731
+    say: Callable[[str], None] = lambda words: host.says("away", "") if "watching" in words else None  # noqa: E731 — handed on as it stands
     verdicts = list(gates(host, live_at(talker), None, False, LIMITS, say))
     assert (verdicts[-1].gate, verdicts[-1].passed) == ("steady", False)
     assert "Docker doesn't answer" in verdicts[-1].words
@@ -203,7 +203,7 @@ def test_the_kernel_is_asked_since_the_release_was_started(host: TalkersHost, ta
         asked.append(command)
         return run(command, stdin, timeout=timeout)
 
-    host.run = listening  # type: ignore[method-assign]
+    host.run = listening  # type: ignore[method-assign]  # what is asked is listened to
     list(gates(host, live_at(talker), None, False, LIMITS, lambda _: None))
     began = epoch("2026-11-23T05:00:00.5Z")
     assert f"--since=@{began:.0f}" in asked[-1]
