@@ -159,10 +159,21 @@ def note_switch(
 
 
 def previous(known: Sequence[Known], instance: str) -> Known | None:
-    """Where to go back to: the good release where the current one isn't good, else the newest other one; or None."""
+    """Where to go back to, or None: the good release where the current one isn't good; else the one that served before.
+
+    What was only staged, or put back, is nothing to go back to; without any history the newest other one is.
+    """
     own = [release for release in known if release.instance == instance]
-    good = next((release for release in own if release.good and not release.current), None)
-    return good or next((release for release in own if not release.current), None)
+    others = [release for release in own if not release.current]
+    now = next((release for release in own if release.current), None)
+    good = next((release for release in others if release.good), None)
+    if good or now is None or not any(release.switched for release in own):
+        return good or next(iter(others), None)
+    if now.switched and now.switched.verb in ("provision", "rollout"):
+        before = next((release for release in others if release.release == now.switched.before), None)
+        if before:
+            return before
+    return next((release for release in others if release.switched and release.number < now.number), None)
 
 
 def numbered(known: Sequence[Known], instance: str, number: int, *, where: str = "") -> Known:

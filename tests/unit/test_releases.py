@@ -126,6 +126,27 @@ def test_back_is_to_the_good_one_where_the_current_failed_and_else_to_the_one_be
     assert previous([Known("a", "3", current=True)], "a") is None
 
 
+def served(verb: str, before: str = "") -> Switch:
+    return Switch("2026-11-23T00:00:00+00:00", "me", "", "r", verb, before)
+
+
+def test_the_one_that_served_before_is_gone_back_to_and_never_one_that_was_only_staged() -> None:
+    staged = Known("a", "staged", number=3)
+    before = Known("a", "before", number=2, switched=served("rollout", "first"))
+    first = Known("a", "first", number=1, switched=served("provision"))
+    now = Known("a", "now", current=True, good=True, number=4, switched=served("rollout", "before"))
+    assert previous([now, staged, before, first], "a") == before
+
+
+def test_after_a_rollback_or_a_put_back_one_goes_further_back_and_not_to_what_was_left() -> None:
+    for verb in ("rollback", "put-back"):
+        left = Known("a", "left", number=3, switched=served("rollout", "now"))
+        now = Known("a", "now", current=True, good=True, number=2, switched=served(verb, "left"))
+        first = Known("a", "first", number=1, switched=served("provision"))
+        assert previous([left, now, first], "a") == first
+        assert previous([left, now], "a") is None
+
+
 def test_going_back_is_switch_restart_wait_and_remember() -> None:
     steps = go_back("qwen", "0123456789ab")
     assert [type(step) for step in steps] == [Run, Run, Wait, Run]
