@@ -120,6 +120,13 @@ def test_a_changed_argument_reaches_its_instance_by_rollout_and_by_nothing_else(
     assert fleet("status")["h3"]["qwen-vl"]["release"] == before
     lab.run(lab.host("h3"), "systemctl restart fleet-qwen-vl")
     assert fleet("status")["h3"]["qwen-vl"]["release"] == before
+    for _ in range(120):  # a server that still starts can't be measured, and the new release is held against the old
+        if (
+            lab.run(lab.host("h3"), "/etc/fleet/instances/qwen-vl/current/health >/dev/null 2>&1; echo $?").strip()
+            == "0"
+        ):
+            break
+        time.sleep(2)
     rolled = changed("rollout", "--limit", "h3")["hosts"]["h3"]
     assert (rolled["failed"], rolled["waits_for_rollout"]) == (0, [])
     assert fleet("status")["h3"]["qwen-vl"]["release"] != before
