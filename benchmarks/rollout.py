@@ -1,6 +1,6 @@
 """Rollouts on the lab under a steady mixed load: what fails, how long it takes, and what faults leave behind.
 
-    python -m benchmarks.rollout [--hosts 12|3] [--only a,b,c,d,e] [--seeds 7] [--first-seed 0] [--requests 20000]
+    python -m benchmarks.rollout [--hosts 12|3] [--only a,b,c,d,e] [--seeds 8] [--first-seed 0] [--requests 20000]
                                  [--keep] [--out DIR]
 
 Raises the lab in that shape (12: the stand-in serves; 3: the real vLLM where it can be had), provisions it, and runs:
@@ -105,7 +105,7 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="benchmarks.rollout", description=(__doc__ or "").partition("\n")[0])
     made.add_argument("--hosts", type=int, choices=tuple(SHAPES), default=12)
     made.add_argument("--only", default="a,b,c,d,e", help="Which scenarios, with commas")
-    made.add_argument("--seeds", type=int, default=7, help="Rounds of faults")
+    made.add_argument("--seeds", type=int, default=8, help="Rounds of faults; eight kinds take turns")
     made.add_argument("--first-seed", type=int, default=0)
     made.add_argument("--requests", type=int, help="At least so many in a (default 20000; 200 of real vLLMs on a CPU)")
     made.add_argument("--keep", action="store_true", help="Leave the lab up")

@@ -21,10 +21,12 @@ from fleet.rollout import journal
 from fleet.rollout.turn import At
 
 Row = dict[str, Any]
-#: Seconds for each host of a rollout within which a fault comes.
+#: Seconds that a host's turn takes about: a fault comes within as many for each host of a rollout.
 WITHIN: Final = 18.0
 #: Of so many rounds the fault comes when hosts are being switched; of the others, at any moment from the start on.
 SWITCHING: Final = 0.85
+#: Of those rounds, a fault of a host comes so often within that very host's turn; else in anybody's.
+OWN_TURN: Final = 0.7
 #: After a fault, requests that were under way on what was killed may fail for so long.
 EXCUSED_SECONDS: Final = 15.0
 ROUNDS_TO_RESUME: Final = 5
@@ -32,7 +34,10 @@ ROUNDS_TO_RESUME: Final = 5
 
 @dataclass(frozen=True)
 class Fault:
-    """Something that happens, and how it is undone; ``excuses`` whether requests may fail by it."""
+    """Something that happens, and how it is undone; ``excuses`` whether requests may fail by it.
+
+    ``on`` says whom it strikes: a host, a gateway, or the control side.
+    """
 
     strike: Callable[[LabHost, Verb], None]
     undo: Callable[[LabHost], None] = lambda host: None
@@ -57,6 +62,10 @@ FAULTS: Final[Mapping[str, Fault]] = {
     "sshd": Fault(_run("pkill -KILL -x sshd; pkill -KILL -f ^sshd; :")),
     "link": Fault(lambda host, verb: network.cut(host), network.restore, lasts=(3, 12)),
     "disk": Fault(lambda host, verb: lab.fill_disk(host), lab.free_disk, lasts=(15, 30)),
+    # The control side's own network: for longer than a gateway keeps a drain, in a part of the rounds.
+    "network": Fault(
+        lambda host, verb: network.cut(None), lambda host: network.restore(None), lasts=(5, 80), on="control"
+    ),
 }
 
 
@@ -79,14 +88,15 @@ def one(fleet: Fleet, seed: int, hosts_each: int) -> Row:
     number = str(fleet.next_release())
     chosen = drawn.sample(WORKERS, min(hosts_each, len(WORKERS) - 1))
     struck = drawn.choice(GATEWAYS if fault.on == "gateway" else chosen)
-    moment, lasts = drawn.uniform(0, WITHIN * hosts_each), drawn.uniform(*fault.lasts)
-    back = drawn.choice(["resume", "abort"])
     switching = drawn.random() < SWITCHING
+    own = fault.on == "host" and switching and drawn.random() < OWN_TURN
+    moment, lasts = drawn.uniform(0, WITHIN if own else WITHIN * hosts_each), drawn.uniform(*fault.lasts)
+    back = ("resume", "abort")[seed // len(possible) % 2]
     runs = set(journal.known())
     with fleet.load(f"c-{seed}", workers=min(8, ASKERS)) as load:
         verb = fleet.rollout("--limit", ",".join(host.name for host in chosen), "--batch", "1,2", "--no-canaries",
                              "--max-unavailable", "2", "--min-healthy", "2s")  # fmt: skip
-        while switching and not verb.over() and set(journal.known()) == runs:
+        while not verb.over() and not _time_has_come(runs, struck if own else None, switching=switching):
             time.sleep(0.1)
         deadline = time.monotonic() + moment
         while time.monotonic() < deadline and not verb.over():
@@ -114,6 +124,14 @@ def one(fleet: Fleet, seed: int, hosts_each: int) -> Row:
         "requests": load.summary.get("requests", 0), "excused": len(excused), "failed": lost,
         "good": not wrong and not lost and bool(load.summary), "wrong": "; ".join(wrong),
     }  # fmt: skip
+
+
+def _time_has_come(runs: set[str], host: LabHost | None, *, switching: bool) -> bool:
+    """Whether what the fault waits for has begun: nothing, the rollout's switching, or a host's own turn."""
+    new = set(journal.known()) - runs
+    if not switching or (host is None and new):
+        return True
+    return host is not None and any(host.name in journal.read(journal.find(run)).steps for run in new)
 
 
 def _excused(failure: Mapping[str, Any], fault: Fault, struck: LabHost, at: float, over: float) -> bool:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from fleet.lab import lab, services
+from fleet.lab import lab, network, services
 from fleet.lab.machine import LabError
 from fleet.lab.names import HOSTS, INVENTORY, LabHost
 from fleet.rollout import journal
@@ -117,8 +117,9 @@ class Fleet:
         environment = {**os.environ, "FLEET_INVENTORY": os.pathsep.join([INVENTORY, *self._change()])}
         with place.with_suffix(".out").open("wb") as out, place.with_suffix(".err").open("wb") as err:
             process = subprocess.Popen(
-                [sys.executable, "-m", "fleet", *words], stdin=subprocess.DEVNULL, stdout=out, stderr=err,
-                cwd=ROOT, env={**environment, "PYTHONPATH": str(ROOT)}, start_new_session=True,
+                network.as_operator([sys.executable, "-m", "fleet", *words]),
+                stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd=ROOT,
+                env={**environment, "PYTHONPATH": str(ROOT)}, start_new_session=True,
             )  # fmt: skip
         return Verb(process, place)
 
@@ -171,6 +172,15 @@ class Fleet:
                 out.seek(0)
                 with contextlib.suppress(ValueError):
                     load.summary = json.loads(out.read() or b"{}")
+                if load.failed():
+                    self._keep_gateway_logs(name, started)
+
+    def _keep_gateway_logs(self, name: str, since: float) -> None:
+        """What the gateways wrote since then: HAProxy says of each request how it ended, and where."""
+        for gateway in GATEWAYS:
+            with contextlib.suppress(LabError):
+                said = lab.run(gateway, f"journalctl -u fleet-gateway -o short-precise --no-pager --since @{since:.0f}")
+                (self.place / f"{name}-{gateway.name}.log").write_text(said)
 
     # The truth.
 

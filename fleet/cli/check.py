@@ -22,11 +22,13 @@ CHECKS: tuple[tuple[str, tuple[str, ...]], ...] = (
 )
 UNIT = ("pytest", "-q", "tests/unit")
 LAB = ("pytest", "-q", "tests/lab")
+#: Rollouts, bad releases, faults and a rollback under load, on twelve hosts of the lab: an hour and a half.
+ROUNDS = ("benchmarks.rollout", "--seeds", "64")
 
 
 @verb(
     help={
-        "soak": "Also the long seeded fault runs",
+        "soak": "Also the long seeded fault runs (about two hours; the lab's twelve hosts take the place of its three)",
         "lab": "Also the tests on the lab's hosts (default; --no-lab leaves them out)",
         "only": "A part of the tests, e.g. tests/unit/test_plan.py, without lint and types",
     }
@@ -46,8 +48,11 @@ def run_tests(c: Context, soak: bool = False, lab: bool = True, only: str = "") 
         reason = why_not()
         if reason:
             report.warn(f"the lab's tests were left out: {reason}")
-        elif not _on_the_lab((*LAB, *which)):
-            failed.append("tests on the lab's hosts")
+        else:
+            if not _on_the_lab((*LAB, *which)):
+                failed.append("tests on the lab's hosts")
+            if soak and _run("rollouts and faults under load", ROUNDS) != 0:
+                failed.append("rollouts and faults under load")
     if failed:
         report.error(f"failed: {', '.join(failed)}")
         raise Exit(code=1)

@@ -17,6 +17,10 @@ SERVICES: Final = f"{SWITCH}-svc"  #: the namespace of registry, mirror and hub
 CONTROL_LINK: Final = f"{SWITCH}-ctl"
 CONTROL: Final = f"{NETWORK}.1"
 SERVICE: Final = f"{NETWORK}.2"
+#: A place with a cable of its own for who drives the fleet: it can be cut off while a load on the gateways goes on.
+OPERATOR: Final = f"{SWITCH}-op"
+OPERATOR_CABLE: Final = "operator"
+OPERATOR_ADDRESS: Final = f"{NETWORK}.3"
 REGISTRY_PORT: Final = 5000
 MIRROR_PORT: Final = 8081
 HUB_PORT: Final = 8082

@@ -6,9 +6,21 @@ import contextlib
 import os
 import signal
 import time
+from collections.abc import Sequence
 
 from fleet.lab.machine import LabError, run
-from fleet.lab.names import CONTROL, CONTROL_LINK, HOSTS, SERVICE, SERVICES, SWITCH, LabHost
+from fleet.lab.names import (
+    CONTROL,
+    CONTROL_LINK,
+    HOSTS,
+    OPERATOR,
+    OPERATOR_ADDRESS,
+    OPERATOR_CABLE,
+    SERVICE,
+    SERVICES,
+    SWITCH,
+    LabHost,
+)
 
 
 def up() -> None:
@@ -22,6 +34,7 @@ def up() -> None:
     run(["ip", "link", "set", CONTROL_LINK, "up"])
     _plug("control")
     _member(SERVICES, "services", SERVICE)
+    _member(OPERATOR, OPERATOR_CABLE, OPERATOR_ADDRESS)
     for host in HOSTS:
         _member(host.namespace, host.name, host.address)
 
@@ -53,14 +66,19 @@ def end_processes(namespace: str, seconds: float = 10) -> None:
         time.sleep(0.05)
 
 
-def cut(host: LabHost) -> None:
-    """Pull the host's cable at the switch."""
-    _ip(SWITCH, f"link set {host.name} down")
+def cut(host: LabHost | None) -> None:
+    """Pull the host's cable at the switch; None is the operator's place."""
+    _ip(SWITCH, f"link set {_cable(host)} down")
 
 
-def restore(host: LabHost) -> None:
+def restore(host: LabHost | None) -> None:
     """Plug it in again."""
-    _ip(SWITCH, f"link set {host.name} up")
+    _ip(SWITCH, f"link set {_cable(host)} up")
+
+
+def as_operator(words: Sequence[str]) -> list[str]:
+    """A command line that is run in the operator's place."""
+    return ["ip", "netns", "exec", OPERATOR, *words]
 
 
 def slow(host: LabHost, megabits: int | None) -> None:
@@ -80,6 +98,10 @@ def _member(namespace: str, name: str, address: str) -> None:
     _ip(namespace, f"address add {address}/24 dev host0")
     _ip(namespace, "link set host0 up")
     _ip(namespace, f"route add default via {CONTROL}")
+
+
+def _cable(host: LabHost | None) -> str:
+    return host.name if host else OPERATOR_CABLE
 
 
 def _existing() -> set[str]:

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks import rollout_faults, rollout_fleet
 from fleet import report
 from fleet.lab import lab, services
 from fleet.target import ROOT
@@ -26,6 +27,7 @@ from tests.lab.operator_ import Fleet
 
 KEY = "lab-key-0123456789"
 HOSTS = ("h1", "h2", "h3")
+STAND_IN = {"FLEETLAB_SERVES": "stand-in", "FLEETLAB_TOKENS_PER_SECOND": 150}
 #: Short terms: a stand-in starts at once, and what is worse than before shows at once.
 QUICK = ("--min-healthy", "2s", "--start-deadline", "25s", "--max-regression", "35%", "--drain-deadline", "30s")
 
@@ -39,7 +41,7 @@ class Operator:
     def told(self, env: Mapping[str, object] | None = None, **instance: object) -> Fleet:
         """With this environment for all instances; ``instance`` is what else their one instance is told."""
         self.number += 1
-        vllm_env = {"FLEETLAB_SERVES": "stand-in", "FLEETLAB_TOKENS_PER_SECOND": 150, **(env or {})}
+        vllm_env = {**STAND_IN, **(env or {})}
         one = {
             "name": "qwen-vl", "model": "Qwen/Qwen2.5-VL-7B-Instruct", "served_name": "Qwen2.5-VL-7B",
             "api_key": KEY, **instance,
@@ -166,6 +168,18 @@ def test_a_killed_rollout_is_taken_up_again_by_resume_or_abort(
         assert all(now[host] != before[host] for host in HOSTS)
     else:
         assert now == before
+    operator.all_is_well()
+
+
+@pytest.mark.parametrize("seed", [14, 12, 6], ids=["killed", "host-cut-off", "cut-off"])
+def test_a_fault_at_a_moment_drawn_by_its_seed_leaves_one_release_or_the_other_everywhere(
+    operator: Operator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    monkeypatch.setenv("FLEET_HOME", str(operator.fleet.home))
+    fleet = rollout_fleet.Fleet(tmp_path, variables={"gateway": {"drain_seconds": 20, "slow_start": 1}})
+    fleet.told["vllm_env"] = STAND_IN
+    round_ = rollout_faults.one(fleet, seed, hosts_each=1)
+    assert round_["good"], round_
     operator.all_is_well()
 
 
