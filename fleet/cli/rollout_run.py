@@ -92,7 +92,7 @@ def adopt(run: str, given: SessionOptions) -> None:
         with Journal(run) as book:
             book.write("begin", who=who, members=sorted(found), **begun_by(given, Options(), "", "rollout"))
             for name, told in found.items():
-                book.write("step", host=name, at=told.at.value, back=told.back, before=told.before)
+                book.write("step", host=name, at=told.at.value, back=told.back, before=told.before, touched=told.touched)
             book.write("stopped", reason=f"taken over from {who}")
 
 

@@ -22,7 +22,7 @@ from fleet.rollout.examine import GateFailed, examine, remembered, what_the_logs
 from fleet.rollout.live import Live, live
 from fleet.rollout.measure import in_flight, measure
 from fleet.rollout.switching import bring_back, current
-from fleet.rollout.turn import DOING, ENDED, At, after
+from fleet.rollout.turn import DOING, ENDED, TOUCHING, At, after
 from fleet.rollout.work import Work
 from fleet.transport import Transport
 
@@ -42,6 +42,7 @@ class Turn:
     work: Work
     start: At = At.DRAIN
     back: bool = False
+    touched: bool = False  #: an earlier try got as far as the switch: what is there isn't what was
     before: dict[str, str] = field(default_factory=dict)
     measured: dict[str, Any] = field(default_factory=dict)
     result: HostResult = field(default_factory=HostResult)
@@ -62,11 +63,11 @@ class Turn:
         with HostLock(self.transport, self.work.owner) as self.lock:
             try:
                 known = self._known()
-                self.before = self.before or current(known)
+                self.before = self.before or ({} if self.touched else current(known))
                 self.names = tuple(sorted({r.instance for r in known if r.current} | set(self.before)))
                 while not self.at.is_end:
                     ok = self._taken()
-                    self.at = after(self.at, ok=ok, back=self.back)
+                    self.at = after(self.at, ok=ok, back=self.back, touched=self.touched)
                 self._over()
             finally:
                 if self.lease:
@@ -98,7 +99,9 @@ class Turn:
                 return True
 
     def _write_down(self) -> None:
-        self.work.journal.write("step", host=self.name, at=self.at.value, back=self.back, before=self.before)
+        self.touched = self.touched or self.at in TOUCHING
+        told = {"at": self.at.value, "back": self.back, "before": self.before, "touched": self.touched}
+        self.work.journal.write("step", host=self.name, **told)
         try:
             self._mark()
         except CommandFailed:  # its disk is full: a reason not to go forward, and none not to give it back
@@ -106,7 +109,8 @@ class Turn:
                 raise
 
     def _mark(self) -> None:
-        told = marker.Marker(self.work.run, self.work.owner.who, self.at, self.back, self.before, self.measured)
+        who = self.work.owner.who
+        told = marker.Marker(self.work.run, who, self.at, self.back, self.before, self.measured, self.touched)
         marker.write(self.transport, told)
 
     def _failed(self, error: FleetError) -> None:

@@ -19,7 +19,7 @@ from typing import IO, Any, Final
 
 from fleet.errors import FleetError, UsageError
 from fleet.home import home
-from fleet.rollout.turn import At
+from fleet.rollout.turn import TOUCHING, At
 
 _NAME: Final = "journal.jsonl"
 
@@ -33,7 +33,8 @@ class Story:
     """What a journal tells: who began it with which options, how far each host came, and how it stands.
 
     ``steps`` is host → its last step; ``ends`` is host → how its turn ended, for those that are over; ``before`` is
-    host → instance → the release that served when the turn began.
+    host → instance → the release that served when the turn began. ``touched`` are the hosts whose turn got as far as
+    the switch and didn't end well, ``back`` those that were on the way to their old release, in any of their tries.
     """
 
     run: str
@@ -42,6 +43,8 @@ class Story:
     steps: Mapping[str, At] = field(default_factory=dict)
     ends: Mapping[str, At] = field(default_factory=dict)
     before: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    touched: frozenset[str] = frozenset()
+    back: frozenset[str] = frozenset()
     state: str = "open"  #: open, paused, finished, aborted
 
     @property
@@ -83,6 +86,8 @@ def told(run: str, written: Iterator[Mapping[str, Any]]) -> Story:
     steps: dict[str, At] = {}
     ends: dict[str, At] = {}
     before: dict[str, Mapping[str, str]] = {}
+    touched: set[str] = set()
+    back: set[str] = set()
     state = "open"
     for line in written:
         event = line["event"]
@@ -91,16 +96,24 @@ def told(run: str, written: Iterator[Mapping[str, Any]]) -> Story:
         elif event == "wave":
             waves.append(line)
         elif event == "step":
-            steps[line["host"]] = At(line["at"])
-            ends.pop(line["host"], None)
-            before[line["host"]] = line.get("before") or before.get(line["host"], {})
+            host, at = line["host"], At(line["at"])
+            steps[host] = at
+            ends.pop(host, None)
+            before[host] = line.get("before") or before.get(host, {})
+            if at in TOUCHING or line.get("touched"):
+                touched.add(host)
+            if at in (At.GO_BACK, At.CHECK) or line.get("back"):
+                back.add(host)
         elif event == "end":
             ends[line["host"]] = At(line["at"])
+            if ends[line["host"]].is_settled:
+                touched.discard(line["host"])
+                back.discard(line["host"])
         elif event in ("paused", "finished", "aborted"):
             state = event
         elif event in ("resumed", "promoted"):
             state = "open"
-    return Story(run, begun, tuple(waves), steps, ends, before, state)
+    return Story(run, begun, tuple(waves), steps, ends, before, frozenset(touched), frozenset(back), state)
 
 
 def find(run: str = "") -> Path:

@@ -209,3 +209,15 @@ def test_each_step_is_on_the_disk_of_both_sides_before_it_is_taken(world: World)
     assert seen[0][0] == "switch"
     assert '"at": "switch"' in seen[0][1]
     assert '"before": {"qwen": "aaa"}' in seen[0][1]
+
+
+def test_requests_that_do_not_end_after_a_cut_off_switch_do_not_leave_the_new_release_in(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.current = world.good = NEW  # switched, never judged, and its drain expired
+    monkeypatch.setattr(drive, "in_flight", lambda t, live: 1)
+    with Journal("r1") as book:
+        made = turn(world, book, touched=True, before={"qwen": OLD})
+        made.work = replace(made.work, limits=lambda name: Rollout(drain_deadline=0))
+        assert made.take() is At.REVERTED
+    assert world.current == OLD

@@ -66,3 +66,16 @@ def test_a_closed_rollout_is_not_taken_up_again() -> None:
 
 def test_it_is_for_its_owner_alone() -> None:
     assert a_rollout().stat().st_mode & 0o777 == 0o600
+
+
+def test_what_was_switched_stays_known_whatever_step_a_later_try_was_cut_off_at() -> None:
+    with Journal("r2") as book:
+        for at in ("drain", "switch", "drain"):
+            book.write("step", host="h1", at=at, back=False)
+        for at in ("drain", "gates", "go-back", "drain"):
+            book.write("step", host="h2", at=at, back=False)
+        book.write("step", host="h3", at="switch")
+        book.write("end", host="h3", at="REVERTED")
+        book.write("step", host="h3", at="drain")
+    story = journal.read(book.path)
+    assert (story.touched, story.back) == ({"h1", "h2"}, {"h2"})
