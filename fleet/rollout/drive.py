@@ -21,7 +21,7 @@ from fleet.rollout.balancers import Lease
 from fleet.rollout.examine import GateFailed, examine, remembered, what_the_logs_say
 from fleet.rollout.live import Live, live
 from fleet.rollout.measure import in_flight, measure
-from fleet.rollout.switching import bring_back, current
+from fleet.rollout.switching import bring_back, current, withdraw
 from fleet.rollout.turn import DOING, ENDED, TOUCHING, At, after
 from fleet.rollout.work import Work
 from fleet.transport import Transport
@@ -64,7 +64,8 @@ class Turn:
             try:
                 known = self._known()
                 self.before = self.before or ({} if self.touched else current(known))
-                self.names = tuple(sorted({r.instance for r in known if r.current} | set(self.before)))
+                # Also what is staged and never served: a gateway that knows it would send it requests before its gates.
+                self.names = tuple(sorted({r.instance for r in known} | set(self.before)))
                 while not self.at.is_end:
                     ok = self._taken()
                     self.at = after(self.at, ok=ok, back=self.back, touched=self.touched)
@@ -162,6 +163,8 @@ class Turn:
         for instance in self.before:
             try:
                 old = live(self.transport, instance)
+                if old.release != self.before[instance]:
+                    continue  # a resume: what runs is already what is to be judged
                 found = measure(self.transport, old, timeout=300)
             except HostError as error:
                 self.work.progress.say(self.name, f"instance {instance} can't be measured: {error.message}")
@@ -190,7 +193,7 @@ class Turn:
         self.result.ok = attempt.ok
         self.result.waits = attempt.waits
         known = self._known()
-        self.names = tuple(sorted({r.instance for r in known if r.current}))
+        self.names = tuple(sorted({*self.names, *(r.instance for r in known)}))
         for release in known:
             before = self.before.get(release.instance, "")
             if release.current and release.release != before:
@@ -212,11 +215,12 @@ class Turn:
         self.work.balancers.ready(keys)
 
     def go_back(self) -> None:
-        """To the releases that it had before."""
+        """To the releases that it had before; what had none is stopped, for it may not stay and has nothing to go to."""
         self.drain()
         failed = {r.instance: r.release for r in self._known() if r.current}
         for instance in bring_back(self.transport, self.before, self.lock, self._say):
             self._note("put-back", instance, self.before[instance], failed.get(instance, ""))
+        withdraw(self.transport, sorted(set(failed) - set(self.before)), self.lock, self._say)
 
     def check(self) -> None:
         """The old releases answer again."""
@@ -237,7 +241,8 @@ class Turn:
 
     def _seen_by_gateways(self, seconds: float = 30) -> None:
         until = time.monotonic() + seconds
-        while self.work.balancers and (unseen := self.work.balancers.unseen(self._servers())):
+        servers = [f"{self.name}:{r.instance}" for r in self._known() if r.current]
+        while self.work.balancers and (unseen := self.work.balancers.unseen(servers)):
             if time.monotonic() > until:
                 words = f"it isn't seen healthy by {', '.join(unseen)}"
                 raise GateFailed(gates.Verdict("gateway", False, words, seconds), words, where=self.name)
