@@ -6,6 +6,7 @@ moment (a reboot, a cut line) is waited for, and its step is taken again.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -18,7 +19,8 @@ from fleet.lock import HostLock
 from fleet.provision import HostResult
 from fleet.rollout import gates, marker
 from fleet.rollout.balancers import Lease
-from fleet.rollout.examine import GateFailed, examine, remembered, what_the_logs_say
+from fleet.rollout.examine import GateFailed, examine, remembered, seen_by_gateways, what_the_logs_say
+from fleet.rollout.journal import JournalLost
 from fleet.rollout.live import Live, live
 from fleet.rollout.measure import in_flight, measure
 from fleet.rollout.switching import bring_back, current, withdraw
@@ -102,12 +104,21 @@ class Turn:
     def _write_down(self) -> None:
         self.touched = self.touched or self.at in TOUCHING
         told = {"at": self.at.value, "back": self.back, "before": self.before, "touched": self.touched}
-        self.work.journal.write("step", host=self.name, **told)
-        try:
-            self._mark()
-        except CommandFailed:  # its disk is full: a reason not to go forward, and none not to give it back
-            if self.at in _FORWARD:
-                raise
+
+        def step() -> None:
+            self.work.journal.write("step", host=self.name, **told)
+
+        for write in (step, self._mark):
+            try:
+                write()
+            except (CommandFailed, JournalLost):  # a disk is full: a reason not to go forward, none not to give it back
+                if self.at in _FORWARD:
+                    raise
+
+    def _record(self, event: str, **told: Any) -> None:
+        """Into the journal, where it can be written: nothing that comes next hangs on it."""
+        with contextlib.suppress(JournalLost):
+            self.work.journal.write(event, host=self.name, **told)
 
     def _mark(self) -> None:
         who = self.work.owner.who
@@ -121,14 +132,14 @@ class Turn:
         failure = failure_of(gate, error)
         hint = failure.hint or f"./inv status --hosts {self.name}; ./inv history --hosts {self.name}"
         self.result.failures.append(Failure(gate, failure.command, failure.stderr, hint, failure.message))
-        self.work.journal.write("failed", host=self.name, at=self.at.value, gate=gate, words=error.message)
+        self._record("failed", at=self.at.value, gate=gate, words=error.message)
         self.work.progress.say(self.name, f"{gate} failed: {error.message}")
 
     def _over(self) -> None:
         words = ENDED[self.at]
         if self.at.is_settled:
             marker.clear(self.transport)
-        self.work.journal.write("end", host=self.name, at=self.at.value, words=words)
+        self._record("end", at=self.at.value, words=words)
         self.work.progress.say(self.name, words)
 
     # The steps. Each may be taken twice.
@@ -205,7 +216,7 @@ class Turn:
             if not release.current:
                 continue
             self._pass(live(self.transport, release.instance), self.measured.get(release.instance))
-        self._seen_by_gateways()
+        self._be_seen()
 
     def admit(self) -> None:
         """Every gateway sends it requests again, with the key that its current release has."""
@@ -215,7 +226,7 @@ class Turn:
         self.work.balancers.ready(keys)
 
     def go_back(self) -> None:
-        """To the releases that it had before; what had none is stopped, for it may not stay and has nothing to go to."""
+        """To the releases that it had before; what had none is stopped: it may not stay, and has nothing to go to."""
         self.drain()
         failed = {r.instance: r.release for r in self._known() if r.current}
         for instance in bring_back(self.transport, self.before, self.lock, self._say):
@@ -226,12 +237,12 @@ class Turn:
         """The old releases answer again."""
         for instance in self.before:
             self._pass(live(self.transport, instance), None, until=OLD_MUST)
-        self._seen_by_gateways()
+        self._be_seen()
 
     def _pass(self, new: Live, told: Mapping[str, Any] | None, *, until: str = "") -> None:
         def heard(verdict: gates.Verdict) -> None:
-            self.work.journal.write(
-                "gate", host=self.name, instance=new.instance, release=new.release, gate=verdict.gate,
+            self._record(
+                "gate", instance=new.instance, release=new.release, gate=verdict.gate,
                 passed=verdict.passed, words=verdict.words, seconds=round(verdict.seconds, 2),
             )  # fmt: skip
             if verdict.passed:
@@ -239,14 +250,8 @@ class Turn:
 
         examine(self.transport, new, told, self.limits, heard, self._say, until=until)
 
-    def _seen_by_gateways(self, seconds: float = 30) -> None:
-        until = time.monotonic() + seconds
-        servers = [f"{self.name}:{r.instance}" for r in self._known() if r.current]
-        while self.work.balancers and (unseen := self.work.balancers.unseen(servers)):
-            if time.monotonic() > until:
-                words = f"it isn't seen healthy by {', '.join(unseen)}"
-                raise GateFailed(gates.Verdict("gateway", False, words, seconds), words, where=self.name)
-            time.sleep(0.5)
+    def _be_seen(self) -> None:
+        seen_by_gateways(self.work.balancers, self.name, [r.instance for r in self._known() if r.current])
 
     def _under_way(self) -> int:
         """Requests under way there: as the gateways count them, and as vLLM does.

@@ -28,6 +28,10 @@ class JournalBusy(FleetError):
     """Another process is at work on this rollout."""
 
 
+class JournalLost(FleetError):
+    """A line can't be written: the disk here is full, or broken. No reason to leave a host in the middle."""
+
+
 @dataclass(frozen=True)
 class Story:
     """What a journal tells: who began it with which options, how far each host came, and how it stands.
@@ -154,13 +158,13 @@ class Journal:
     def __init__(self, run: str) -> None:
         self.run = run
         self.path = _root() / run / _NAME
-        self._file: IO[str] | None = None
+        self._file: IO[bytes] | None = None
         self._lock = threading.Lock()
 
     def __enter__(self) -> Journal:
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
-        self._file = os.fdopen(descriptor, "a", encoding="utf-8")
+        self._file = os.fdopen(descriptor, "ab", buffering=0)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -169,8 +173,6 @@ class Journal:
                 f"the rollout {self.run} is under way in another process", where=str(self.path),
                 hint="./inv rollout.watch shows it",
             ) from error  # fmt: skip
-        if self._cut_off():
-            self._file.write("\n")  # a line that was cut off must not swallow the next one
         return self
 
     def _cut_off(self) -> bool:
@@ -182,16 +184,29 @@ class Journal:
             return file.read(1) != b"\n"
 
     def write(self, event: str, **fields: Any) -> None:
-        """Append a line; when this returns it is on the disk."""
+        """Append a line; when this returns it is on the disk.
+
+        Raises:
+            JournalLost: it can't be written, or not whole.
+        """
         line = {"time": datetime.now(timezone.utc).isoformat(timespec="milliseconds"), "event": event, **fields}
         text = json.dumps(line, ensure_ascii=False, default=str) + "\n"
         if self._file is None:
             msg = "the journal isn't open"
             raise RuntimeError(msg)
         with self._lock:
-            self._file.write(text)
-            self._file.flush()
-            os.fsync(self._file.fileno())
+            try:
+                if self._cut_off():
+                    text = "\n" + text  # a line that was cut off must not swallow this one
+                left = memoryview(text.encode())
+                while left:
+                    left = left[self._file.write(left) :]
+                os.fsync(self._file.fileno())
+            except OSError as error:
+                raise JournalLost(
+                    f"the rollout's journal can't be written: {error.strerror}", where=str(self.path),
+                    hint="make room on this machine; then ./inv rollout.resume",
+                ) from error  # fmt: skip
 
     def story(self) -> Story:
         """What it tells so far."""

@@ -21,7 +21,7 @@ from fleet.rollout import drive, gates, journal, switching
 from fleet.rollout.balancers import Balancers
 from fleet.rollout.drive import Turn
 from fleet.rollout.gates import Verdict
-from fleet.rollout.journal import Journal
+from fleet.rollout.journal import Journal, JournalLost
 from fleet.rollout.judge import Measured
 from fleet.rollout.live import Live
 from fleet.rollout.turn import At
@@ -254,3 +254,24 @@ def test_what_has_no_release_to_go_back_to_is_stopped_and_is_current_no_more() -
     (command, _), *_ = transport.asked
     assert "systemctl disable --now" in command
     assert command.index("exit 1") < command.index("rm -f")
+
+
+@pytest.mark.parametrize(
+    ("full_at", "end"), [("drain", At.KEPT), ("switch", At.REVERTED), ("gates", At.REVERTED), ("admit", At.DONE)]
+)
+def test_a_disk_that_gets_full_here_strands_no_host(
+    world: World, monkeypatch: pytest.MonkeyPatch, full_at: str, end: At
+) -> None:
+    write, full = Journal.write, []
+
+    def written(book: Journal, event: str, **told: Any) -> None:
+        full.extend([1] * (told.get("at") == full_at))
+        if full:
+            raise JournalLost("the rollout's journal can't be written: No space left on device")
+        write(book, event, **told)
+
+    monkeypatch.setattr(Journal, "write", written)
+    came, _, _ = take(world)
+    assert came is end
+    assert world.did[-1] == "ready"
+    assert world.current == (NEW if end is At.DONE else OLD)
