@@ -74,6 +74,15 @@ _IMAGE: Final = (
     "image+={{.Id}}|{{.Size}}|{{range .RepoTags}}{{.}},{{end}}|{{range .RepoDigests}}{{.}},{{end}}|"
     "{{range .RootFS.Layers}}{{.}},{{end}}"
 )
+
+
+def read(answer: str, where: str = "") -> Seen:
+    """What a host said to :func:`look_script`.
+
+    Raises:
+        CommandFailed: it isn't whole, or something in it can't be known: then nothing may go.
+    """
+    lines = answer.splitlines()
     if "end=yes" not in lines:
         raise _unknown("what is there", where, "is /bin/sh a POSIX shell there?")
     if "docker=no" in lines:
