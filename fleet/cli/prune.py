@@ -18,6 +18,7 @@ from fleet.prune import Goes
 from fleet.pruning import Found, Pruned, Pruning, look
 from fleet.rollout import journal
 from fleet.survey import Role
+from fleet.transport import Transport
 
 _GIB: Final = 2**30
 _roles: list[Role] = []
@@ -49,10 +50,7 @@ def prune(
         if going and not dry_run:
             bytes_, things = _size(going), sum(len(found.going) for found in going.values())
             confirm(f"Remove {things} things ({_gib(bytes_)}) from {len(going)} host(s)?", yes=yes)
-            work = Pruning(session.survey, session.owner, session.run_name, session.progress.doing)
-            done = session.crew.each(
-                going, lambda name, transport: work.host(name, transport, {one.key for one in going[name].going})
-            )
+            done = _remove(session, going)
     if json:
         report.result_json({"run": session.run_name, "dry_run": dry_run, "hosts": as_json(seen, done)})
     elif done:
@@ -72,7 +70,7 @@ def prune(
 def _look(session: Session) -> Mapping[str, Found | FleetError]:
     story = _open_rollout(session.names)
 
-    def one(name: str, transport: Any) -> Found:
+    def one(name: str, transport: Transport) -> Found:
         if name in story[1]:
             raise HostError(
                 f"the rollout {story[0]} is open here: what was before may be needed to go back", where=name,
@@ -85,6 +83,18 @@ def _look(session: Session) -> Mapping[str, Found | FleetError]:
             session.progress.finished(name)
 
     return session.crew.each(session.names, one)
+
+
+def _remove(session: Session, going: Mapping[str, Found]) -> dict[str, Pruned | FleetError]:
+    work = Pruning(session.survey, session.owner, session.run_name, session.progress.doing)
+
+    def one(name: str, transport: Transport) -> Pruned:
+        try:
+            return work.host(name, transport, {thing.key for thing in going[name].going})
+        finally:
+            session.progress.finished(name)
+
+    return session.crew.each(going, one)
 
 
 def _open_rollout(names: Sequence[str]) -> tuple[str, set[str]]:
