@@ -237,11 +237,12 @@ def _finish(session: Session, results: dict[str, HostResult], *, json: bool) -> 
 
 
 namespace = Collection(plan, provision, facts, status, uninstall)
-for alone in (check, demo, history, releases, size, trust, verify):  # verbs that stand by themselves
+for alone in (check, demo, history, size, trust, verify):  # verbs that stand by themselves
     for name, one in alone.collection.tasks.items():
         namespace.add_task(one, name=name)
 several = (gateway, hooks, inventory, lab, lock, quarantine, secret)  # with sub-verbs: lab.up, lock.release, …
 for with_verbs in several:
     namespace.add_collection(with_verbs.collection)
+namespace.add_collection(releases.collection_with(ROLES))
 namespace.add_collection(rollout.collection_with(ROLES))
 namespace.add_task(rollout.rollback, name="rollback")

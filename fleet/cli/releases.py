@@ -11,10 +11,12 @@ from invoke.context import Context
 from fleet import releases as host_releases
 from fleet import report
 from fleet.cli.program import CONNECTING, end_badly_if, verb
+from fleet.cli.prune import prune_with
 from fleet.cli.session import Options, open_session
 from fleet.errors import FleetError
 from fleet.releases import Known
 from fleet.resources.release import KEPT
+from fleet.survey import Role
 
 
 @verb(common=CONNECTING)
@@ -87,5 +89,9 @@ def _rows(host: str, found: Sequence[Known] | FleetError) -> list[list[object]]:
     return rows
 
 
-collection = Collection("releases")
-collection.add_task(releases, name="releases", default=True)
+def collection_with(roles: Sequence[Role]) -> Collection:
+    """The verbs, for hosts that must be what ``roles`` say: what they want is never pruned."""
+    made = Collection("releases")
+    made.add_task(releases, name="releases", default=True)
+    made.add_task(prune_with(roles), name="prune")
+    return made

@@ -16,6 +16,8 @@ from fleet.shell import quote
 
 #: Images of ours are known on a host by names that no registry answers to, so that nothing is ever pulled by them.
 LOCAL: Final = "fleet.local"
+#: One more name for an image that somebody else had brought before us: it is never removed.
+FOUND: Final = f"{LOCAL}/was-here"
 #: Room that an image wants under Docker's root: what travels, and what it unpacks to (measured: 2 to 2.5 times).
 _UNPACKED: Final = 3.5
 _RECIPE: Final = "fleet.recipe"
@@ -74,7 +76,8 @@ class Image:
     def apply(self, seen: Observation) -> Sequence[Step]:
         """One job that goes on without us."""
         need = int(self.size * _UNPACKED / 1024)
-        script = scripts.shell("pull.sh", *self.candidates, local=self.name, digest=self.digest, need_kib=need)
+        told = {"local": self.name, "digest": self.digest, "found": f"{FOUND}:{self.name.rpartition(':')[2]}"}
+        script = scripts.shell("pull.sh", *self.candidates, **told, need_kib=need)
         name = f"image-{self.digest.removeprefix('sha256:')[:16]}"
         return [Job(name, script, f"pull of {self.ref}", self._files(), timeout=5 * 3600)]
 

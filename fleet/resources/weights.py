@@ -16,7 +16,7 @@ from fleet.shell import quote
 from fleet.target import Manifest
 
 #: How weights.py writes its stamp, asked of coreutils: bytes, modified, changed, inode, name; sorted by bytes.
-_STAMP: Final = "find . -path ./.fleet -prune -o -type f -exec stat -c '%s %.9Y %.9Z %i %n' {} + | sort"
+STAMP: Final = "find . -path ./.fleet -prune -o -type f -exec stat -c '%s %.9Y %.9Z %i %n' {} + | sort"
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ class Weights:
         return f"""d={quote(self.directory)}; r={quote(self.path)}; s=absent
 if [ -d "$r" ]; then s=changed
   if [ ! -f "$r/.fleet/stamp" ]; then echo what=no stamp
-  else w=$(cd "$r" && {_STAMP} | comm -3 - .fleet/stamp | tr -d '\\t' | cut -d' ' -f5- | sort -u | head -n 5)
+  else w=$(cd "$r" && {STAMP} | comm -3 - .fleet/stamp | tr -d '\\t' | cut -d' ' -f5- | sort -u | head -n 5)
     if [ -z "$w" ]; then s=ok; else printf 'what=%s\\n' "$(printf %s "$w" | base64 -w0)"; fi
   fi
 fi

@@ -1,5 +1,6 @@
 # Pull an image by its digest from the first registry that gives it, and give it the name that our units use.
-# Told: $local (that name), $digest, $need_kib (0: unknown), and the candidates ("registry/repository") as arguments.
+# Told: $local (that name), $digest, $found (a name for what was here before us), $need_kib (0: unknown), and the
+# candidates ("registry/repository") as arguments.
 # A login, where there is one, lies in $JOB/config.json, where only root can read it.
 if [ -f "$JOB/config.json" ]; then DOCKER_CONFIG=$JOB; export DOCKER_CONFIG; fi
 root=$(timeout 20 docker info --format '{{.DockerRootDir}}') || { echo "Docker doesn't answer" >&2; exit 1; }
@@ -7,6 +8,9 @@ free() { df -Pk "$root" | awk 'NR==2 {print $4}'; }
 
 for name in "$@"; do
   if docker image inspect "$name@$digest" >/dev/null 2>&1; then
+    # Without a name of ours somebody else brought it: it is marked, and no prune takes it from them.
+    case " $(docker image inspect --format '{{range .RepoTags}}{{.}} {{end}}' "$name@$digest")" in
+      *" fleet.local/"*) ;; *) docker tag "$name@$digest" "$found";; esac
     docker tag "$name@$digest" "$local"; echo "it is here already, as $name@$digest"; exit 0
   fi
 done

@@ -142,3 +142,14 @@ def test_a_build_that_fails_shows_its_last_lines(host: LocalHost) -> None:
     reply = host.apply(DERIVED)
     assert reply.status == 1
     assert "No matching distribution" in reply.stderr
+
+
+@pytest.mark.parametrize(("tags", "marked"), [("", True), ("theirs:latest ", True), ("fleet.local/vllm-x:1 ", False)])
+def test_an_image_that_somebody_else_brought_is_marked_so_that_no_prune_takes_it(
+    host: LocalHost, tags: str, *, marked: bool
+) -> None:
+    (host.path / "docker" / "images" / f"r.example%egs%vllm@{DIGEST}").write_text(tags + f"r.example/egs/vllm@{DIGEST}")
+    assert host.apply(IMAGE).status == 0
+    assert not any(call.startswith("docker pull") for call in host.calls)
+    call = f"docker tag r.example/egs/vllm@{DIGEST} fleet.local/was-here:abababababababab"
+    assert (call in host.calls) is marked
