@@ -1,3 +1,5 @@
+"""``releases.prune``: what it shows, asks, removes, and when it refuses."""
+
 from __future__ import annotations
 
 import base64
@@ -68,6 +70,7 @@ class Host:
 def host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Host:
     made = Host()
     monkeypatch.setenv("FLEET_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(cli, "_roles", [])  # what hosts must be is not asked here, whoever was imported before
     monkeypatch.setattr(session, "connector", lambda *_: lambda _: made.line)
     return made
 
