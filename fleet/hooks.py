@@ -113,7 +113,10 @@ def fire(hooks: Sequence[Hook], event: Event, *, ca: str = "") -> list[str]:
     warnings: list[str] = []
     refused: list[str] = []
     for hook in meant:
-        words = _execute(hook, told) if hook.run else ""
+        try:
+            words = _execute(hook, told) if hook.run else ""
+        except OSError as error:  # no room for what it says
+            words = f"it can't be run: {error.strerror}"
         if words:
             (refused if hook.required else warnings).append(f"{webhooks.label(hook)}: {words}")
     for one in sending:

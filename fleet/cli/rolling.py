@@ -19,7 +19,7 @@ from fleet.rollout.journal import Journal, Story
 from fleet.rollout.options import Options
 from fleet.rollout.run import Outcome, Rollout, Serving, Tell
 from fleet.rollout.switching import Switch, ToInventory, serves
-from fleet.rollout.turn import At, resumed
+from fleet.rollout.turn import TOUCHING, At, resumed
 from fleet.rollout.waves import Member, Wave, plan_waves
 from fleet.rollout.work import Work
 from fleet.survey import Survey
@@ -117,11 +117,13 @@ class Rolling:
                 continue
             # The journal was written first; only where another machine was at work does the host alone know.
             last = story.steps[name] if name in story.unsettled or found is None else found.at
-            start, back = resumed(last, abort=abort)
-            turn = Turn(name, self.session.crew.transport(name), rollout.work, start=start, back=back)
+            touched, back = name in story.touched, name in story.back
+            if found is not None and mine:
+                touched, back = touched or found.touched or found.at in TOUCHING, back or found.back
+            start, back = resumed(last, abort=abort, back=back, touched=touched)
+            turn = Turn(name, self.session.crew.transport(name), rollout.work, start=start, back=back, touched=touched)
             turn.before = dict(story.before.get(name, {}))
             if found is not None and mine:
-                turn.back = back or found.back
                 turn.before, turn.measured = dict(found.before), dict(found.measured)
             turns.append(turn)
         rollout.settle(turns, outcome)

@@ -92,7 +92,9 @@ def adopt(run: str, given: SessionOptions) -> None:
         with Journal(run) as book:
             book.write("begin", who=who, members=sorted(found), **begun_by(given, Options(), "", "rollout"))
             for name, told in found.items():
-                book.write("step", host=name, at=told.at.value, back=told.back, before=told.before)
+                book.write(
+                    "step", host=name, at=told.at.value, back=told.back, before=told.before, touched=told.touched
+                )
             book.write("stopped", reason=f"taken over from {who}")
 
 
@@ -122,10 +124,13 @@ def go(
             rollout_.work.journal.write("promoted", who=roll.session.owner.who)
             roll.tell("promotion", {"hosts": [m.host for m in members], "done": sorted(outcome.ends)})
         rollout_.go(waves, outcome)
-        if outcome.state == "stopped":
-            rollout_.work.journal.write("stopped", reason=outcome.reason)
-        if outcome.state != "paused" and outcome.settled:
-            rollout_.work.journal.write("finished", result=outcome.state)
+        try:
+            if outcome.state == "stopped":
+                rollout_.work.journal.write("stopped", reason=outcome.reason)
+            if outcome.state != "paused" and outcome.settled:
+                rollout_.work.journal.write("finished", result=outcome.state)
+        except FleetError as error:  # the verdict is shown all the same
+            report.warn(f"{error.message}: {error.hint}")
         if outcome.state != "paused":
             roll.tell("rollout-ends", {"state": outcome.state, "reason": outcome.reason})
     return finish(roll.session, outcome, waves, json=json)
@@ -134,7 +139,10 @@ def go(
 def finish(session: Session, outcome: Outcome, waves: Sequence[Any], *, json: bool) -> None:
     """Show what came of it, and end with 1 where it isn't as it should be."""
     told = rolling.document(session.run_name, outcome, waves)
-    (session.logs / "result.json").write_text(json_module.dumps(told, indent=2, ensure_ascii=False))
+    try:
+        (session.logs / "result.json").write_text(json_module.dumps(told, indent=2, ensure_ascii=False))
+    except OSError as error:  # the verdict is shown all the same
+        report.warn(f"{session.logs / 'result.json'} can't be written: {error.strerror}")
     if json:
         report.result_json(told)
     else:

@@ -30,10 +30,16 @@ class Balancers:
         """Every gateway sends them nothing new for ``seconds``, or until :meth:`ready`.
 
         Raises:
-            HostError: one of them can't be told. It would go on sending, so nothing may be stopped.
+            HostError: one of them can't be told; the others were. It would go on sending, so nothing may be stopped.
         """
+        failed: list[FleetError] = []
         for gateway in self._gateways:
-            self._patiently(gateway, lambda g: g.drain(_known(g, servers), seconds=round(seconds), who=who))
+            try:
+                self._patiently(gateway, lambda g: g.drain(_known(g, servers), seconds=round(seconds), who=who))
+            except FleetError as error:  # a renewal must reach the others: their drains would expire meanwhile
+                failed.append(error)
+        if failed:
+            raise failed[0]
 
     def ready(self, servers: Mapping[str, str]) -> None:
         """Every gateway sends them requests again; server → the id of the key that it has now.

@@ -6,6 +6,7 @@ moment (a reboot, a cut line) is waited for, and its step is taken again.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -18,11 +19,12 @@ from fleet.lock import HostLock
 from fleet.provision import HostResult
 from fleet.rollout import gates, marker
 from fleet.rollout.balancers import Lease
-from fleet.rollout.examine import GateFailed, examine, remembered, what_the_logs_say
+from fleet.rollout.examine import GateFailed, examine, remembered, seen_by_gateways, what_the_logs_say
+from fleet.rollout.journal import JournalLost
 from fleet.rollout.live import Live, live
 from fleet.rollout.measure import in_flight, measure
-from fleet.rollout.switching import bring_back, current
-from fleet.rollout.turn import DOING, ENDED, At, after
+from fleet.rollout.switching import bring_back, current, withdraw
+from fleet.rollout.turn import DOING, ENDED, TOUCHING, At, after
 from fleet.rollout.work import Work
 from fleet.transport import Transport
 
@@ -42,6 +44,7 @@ class Turn:
     work: Work
     start: At = At.DRAIN
     back: bool = False
+    touched: bool = False  #: an earlier try got as far as the switch: what is there isn't what was
     before: dict[str, str] = field(default_factory=dict)
     measured: dict[str, Any] = field(default_factory=dict)
     result: HostResult = field(default_factory=HostResult)
@@ -62,11 +65,12 @@ class Turn:
         with HostLock(self.transport, self.work.owner) as self.lock:
             try:
                 known = self._known()
-                self.before = self.before or current(known)
-                self.names = tuple(sorted({r.instance for r in known if r.current} | set(self.before)))
+                self.before = self.before or ({} if self.touched else current(known))
+                # Also what is staged and never served: a gateway that knows it would send it requests before its gates.
+                self.names = tuple(sorted({r.instance for r in known} | set(self.before)))
                 while not self.at.is_end:
                     ok = self._taken()
-                    self.at = after(self.at, ok=ok, back=self.back)
+                    self.at = after(self.at, ok=ok, back=self.back, touched=self.touched)
                 self._over()
             finally:
                 if self.lease:
@@ -98,15 +102,27 @@ class Turn:
                 return True
 
     def _write_down(self) -> None:
-        self.work.journal.write("step", host=self.name, at=self.at.value, back=self.back, before=self.before)
-        try:
-            self._mark()
-        except CommandFailed:  # its disk is full: a reason not to go forward, and none not to give it back
-            if self.at in _FORWARD:
-                raise
+        self.touched = self.touched or self.at in TOUCHING
+        told = {"at": self.at.value, "back": self.back, "before": self.before, "touched": self.touched}
+
+        def step() -> None:
+            self.work.journal.write("step", host=self.name, **told)
+
+        for write in (step, self._mark):
+            try:
+                write()
+            except (CommandFailed, JournalLost):  # a disk is full: a reason not to go forward, none not to give it back
+                if self.at in _FORWARD:
+                    raise
+
+    def _record(self, event: str, **told: Any) -> None:
+        """Into the journal, where it can be written: nothing that comes next hangs on it."""
+        with contextlib.suppress(JournalLost):
+            self.work.journal.write(event, host=self.name, **told)
 
     def _mark(self) -> None:
-        told = marker.Marker(self.work.run, self.work.owner.who, self.at, self.back, self.before, self.measured)
+        who = self.work.owner.who
+        told = marker.Marker(self.work.run, who, self.at, self.back, self.before, self.measured, self.touched)
         marker.write(self.transport, told)
 
     def _failed(self, error: FleetError) -> None:
@@ -116,14 +132,14 @@ class Turn:
         failure = failure_of(gate, error)
         hint = failure.hint or f"./inv status --hosts {self.name}; ./inv history --hosts {self.name}"
         self.result.failures.append(Failure(gate, failure.command, failure.stderr, hint, failure.message))
-        self.work.journal.write("failed", host=self.name, at=self.at.value, gate=gate, words=error.message)
+        self._record("failed", at=self.at.value, gate=gate, words=error.message)
         self.work.progress.say(self.name, f"{gate} failed: {error.message}")
 
     def _over(self) -> None:
         words = ENDED[self.at]
         if self.at.is_settled:
             marker.clear(self.transport)
-        self.work.journal.write("end", host=self.name, at=self.at.value, words=words)
+        self._record("end", at=self.at.value, words=words)
         self.work.progress.say(self.name, words)
 
     # The steps. Each may be taken twice.
@@ -158,6 +174,8 @@ class Turn:
         for instance in self.before:
             try:
                 old = live(self.transport, instance)
+                if old.release != self.before[instance]:
+                    continue  # a resume: what runs is already what is to be judged
                 found = measure(self.transport, old, timeout=300)
             except HostError as error:
                 self.work.progress.say(self.name, f"instance {instance} can't be measured: {error.message}")
@@ -186,7 +204,7 @@ class Turn:
         self.result.ok = attempt.ok
         self.result.waits = attempt.waits
         known = self._known()
-        self.names = tuple(sorted({r.instance for r in known if r.current}))
+        self.names = tuple(sorted({*self.names, *(r.instance for r in known)}))
         for release in known:
             before = self.before.get(release.instance, "")
             if release.current and release.release != before:
@@ -198,7 +216,7 @@ class Turn:
             if not release.current:
                 continue
             self._pass(live(self.transport, release.instance), self.measured.get(release.instance))
-        self._seen_by_gateways()
+        self._be_seen()
 
     def admit(self) -> None:
         """Every gateway sends it requests again, with the key that its current release has."""
@@ -208,22 +226,23 @@ class Turn:
         self.work.balancers.ready(keys)
 
     def go_back(self) -> None:
-        """To the releases that it had before."""
+        """To the releases that it had before; what had none is stopped: it may not stay, and has nothing to go to."""
         self.drain()
         failed = {r.instance: r.release for r in self._known() if r.current}
         for instance in bring_back(self.transport, self.before, self.lock, self._say):
             self._note("put-back", instance, self.before[instance], failed.get(instance, ""))
+        withdraw(self.transport, sorted(set(failed) - set(self.before)), self.lock, self._say)
 
     def check(self) -> None:
         """The old releases answer again."""
         for instance in self.before:
             self._pass(live(self.transport, instance), None, until=OLD_MUST)
-        self._seen_by_gateways()
+        self._be_seen()
 
     def _pass(self, new: Live, told: Mapping[str, Any] | None, *, until: str = "") -> None:
         def heard(verdict: gates.Verdict) -> None:
-            self.work.journal.write(
-                "gate", host=self.name, instance=new.instance, release=new.release, gate=verdict.gate,
+            self._record(
+                "gate", instance=new.instance, release=new.release, gate=verdict.gate,
                 passed=verdict.passed, words=verdict.words, seconds=round(verdict.seconds, 2),
             )  # fmt: skip
             if verdict.passed:
@@ -231,13 +250,8 @@ class Turn:
 
         examine(self.transport, new, told, self.limits, heard, self._say, until=until)
 
-    def _seen_by_gateways(self, seconds: float = 30) -> None:
-        until = time.monotonic() + seconds
-        while self.work.balancers and (unseen := self.work.balancers.unseen(self._servers())):
-            if time.monotonic() > until:
-                words = f"it isn't seen healthy by {', '.join(unseen)}"
-                raise GateFailed(gates.Verdict("gateway", False, words, seconds), words, where=self.name)
-            time.sleep(0.5)
+    def _be_seen(self) -> None:
+        seen_by_gateways(self.work.balancers, self.name, [r.instance for r in self._known() if r.current])
 
     def _under_way(self) -> int:
         """Requests under way there: as the gateways count them, and as vLLM does.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from fleet.errors import FleetError, NotHealthy
 from fleet.rollout import gates
+from fleet.rollout.balancers import Balancers
 from fleet.rollout.judge import Limits, Measured, fair
 from fleet.rollout.live import Live, same_model
 from fleet.rollout.trouble import Cause, trouble
@@ -27,6 +29,21 @@ class GateFailed(NotHealthy):
 def remembered(old: Live, measured: Measured) -> dict[str, Any]:
     """What is kept of the old release, as JSON: :func:`examine` takes it back."""
     return {"live": asdict(old), "measured": measured.as_json()}
+
+
+def seen_by_gateways(balancers: Balancers, host: str, instances: Sequence[str], seconds: float = 30) -> None:
+    """Wait until every gateway sees these instances of the host healthy.
+
+    Raises:
+        GateFailed: one of them doesn't after ``seconds``.
+    """
+    until = time.monotonic() + seconds
+    servers = [f"{host}:{instance}" for instance in instances]
+    while balancers and (unseen := balancers.unseen(servers)):
+        if time.monotonic() > until:
+            words = f"it isn't seen healthy by {', '.join(unseen)}"
+            raise GateFailed(gates.Verdict("gateway", False, words, seconds), words, where=host)
+        time.sleep(0.5)
 
 
 def examine(

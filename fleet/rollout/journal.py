@@ -19,7 +19,7 @@ from typing import IO, Any, Final
 
 from fleet.errors import FleetError, UsageError
 from fleet.home import home
-from fleet.rollout.turn import At
+from fleet.rollout.turn import TOUCHING, At
 
 _NAME: Final = "journal.jsonl"
 
@@ -28,12 +28,17 @@ class JournalBusy(FleetError):
     """Another process is at work on this rollout."""
 
 
+class JournalLost(FleetError):
+    """A line can't be written: the disk here is full, or broken. No reason to leave a host in the middle."""
+
+
 @dataclass(frozen=True)
 class Story:
     """What a journal tells: who began it with which options, how far each host came, and how it stands.
 
     ``steps`` is host → its last step; ``ends`` is host → how its turn ended, for those that are over; ``before`` is
-    host → instance → the release that served when the turn began.
+    host → instance → the release that served when the turn began. ``touched`` are the hosts whose turn got as far as
+    the switch and didn't end well, ``back`` those that were on the way to their old release, in any of their tries.
     """
 
     run: str
@@ -42,6 +47,8 @@ class Story:
     steps: Mapping[str, At] = field(default_factory=dict)
     ends: Mapping[str, At] = field(default_factory=dict)
     before: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    touched: frozenset[str] = frozenset()
+    back: frozenset[str] = frozenset()
     state: str = "open"  #: open, paused, finished, aborted
 
     @property
@@ -83,6 +90,8 @@ def told(run: str, written: Iterator[Mapping[str, Any]]) -> Story:
     steps: dict[str, At] = {}
     ends: dict[str, At] = {}
     before: dict[str, Mapping[str, str]] = {}
+    touched: set[str] = set()
+    back: set[str] = set()
     state = "open"
     for line in written:
         event = line["event"]
@@ -91,16 +100,24 @@ def told(run: str, written: Iterator[Mapping[str, Any]]) -> Story:
         elif event == "wave":
             waves.append(line)
         elif event == "step":
-            steps[line["host"]] = At(line["at"])
-            ends.pop(line["host"], None)
-            before[line["host"]] = line.get("before") or before.get(line["host"], {})
+            host, at = line["host"], At(line["at"])
+            steps[host] = at
+            ends.pop(host, None)
+            before[host] = line.get("before") or before.get(host, {})
+            if at in TOUCHING or line.get("touched"):
+                touched.add(host)
+            if at in (At.GO_BACK, At.CHECK) or line.get("back"):
+                back.add(host)
         elif event == "end":
             ends[line["host"]] = At(line["at"])
+            if ends[line["host"]].is_settled:
+                touched.discard(line["host"])
+                back.discard(line["host"])
         elif event in ("paused", "finished", "aborted"):
             state = event
         elif event in ("resumed", "promoted"):
             state = "open"
-    return Story(run, begun, tuple(waves), steps, ends, before, state)
+    return Story(run, begun, tuple(waves), steps, ends, before, frozenset(touched), frozenset(back), state)
 
 
 def find(run: str = "") -> Path:
@@ -141,13 +158,13 @@ class Journal:
     def __init__(self, run: str) -> None:
         self.run = run
         self.path = _root() / run / _NAME
-        self._file: IO[str] | None = None
+        self._file: IO[bytes] | None = None
         self._lock = threading.Lock()
 
     def __enter__(self) -> Journal:
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
-        self._file = os.fdopen(descriptor, "a", encoding="utf-8")
+        self._file = os.fdopen(descriptor, "ab", buffering=0)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -156,8 +173,6 @@ class Journal:
                 f"the rollout {self.run} is under way in another process", where=str(self.path),
                 hint="./inv rollout.watch shows it",
             ) from error  # fmt: skip
-        if self._cut_off():
-            self._file.write("\n")  # a line that was cut off must not swallow the next one
         return self
 
     def _cut_off(self) -> bool:
@@ -169,16 +184,29 @@ class Journal:
             return file.read(1) != b"\n"
 
     def write(self, event: str, **fields: Any) -> None:
-        """Append a line; when this returns it is on the disk."""
+        """Append a line; when this returns it is on the disk.
+
+        Raises:
+            JournalLost: it can't be written, or not whole.
+        """
         line = {"time": datetime.now(timezone.utc).isoformat(timespec="milliseconds"), "event": event, **fields}
         text = json.dumps(line, ensure_ascii=False, default=str) + "\n"
         if self._file is None:
             msg = "the journal isn't open"
             raise RuntimeError(msg)
         with self._lock:
-            self._file.write(text)
-            self._file.flush()
-            os.fsync(self._file.fileno())
+            try:
+                if self._cut_off():
+                    text = "\n" + text  # a line that was cut off must not swallow this one
+                left = memoryview(text.encode())
+                while left:
+                    left = left[self._file.write(left) :]
+                os.fsync(self._file.fileno())
+            except OSError as error:
+                raise JournalLost(
+                    f"the rollout's journal can't be written: {error.strerror}", where=str(self.path),
+                    hint="make room on this machine; then ./inv rollout.resume",
+                ) from error  # fmt: skip
 
     def story(self) -> Story:
         """What it tells so far."""

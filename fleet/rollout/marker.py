@@ -20,7 +20,7 @@ class Marker:
     """Whose rollout, where the host's turn is, and the way back.
 
     ``before`` is instance → the release that served when the turn began; ``measured`` is instance → how that release
-    answered and how fast, as :mod:`fleet.rollout.measure` writes it.
+    answered and how fast, as :mod:`fleet.rollout.measure` writes it; ``touched`` says that the switch was begun once.
     """
 
     run: str
@@ -29,6 +29,7 @@ class Marker:
     back: bool = False
     before: Mapping[str, str] = field(default_factory=dict)
     measured: Mapping[str, Any] = field(default_factory=dict)
+    touched: bool = False
 
 
 def write(transport: Transport, marker: Marker) -> None:
@@ -60,7 +61,7 @@ def read(transport: Transport) -> Marker | None:
         told = json.loads(reply.stdout)
         return Marker(
             str(told["run"]), str(told["who"]), At(told["at"]), bool(told["back"]),
-            dict(told["before"]), dict(told["measured"]),
+            dict(told["before"]), dict(told["measured"]), bool(told.get("touched", False)),
         )  # fmt: skip
     except (ValueError, KeyError, TypeError):
         return None

@@ -11,6 +11,7 @@ from fleet.crew import Crew
 from fleet.errors import FleetError
 from fleet.provision import HostResult
 from fleet.rollout.drive import Turn
+from fleet.rollout.journal import JournalLost
 from fleet.rollout.options import Options
 from fleet.rollout.turn import At
 from fleet.rollout.waves import Member, Wave
@@ -70,6 +71,11 @@ class Rollout:
             if reason := self._no_room(wave) or self._refused(wave):
                 outcome.state, outcome.reason = "stopped", reason
                 break
+            try:
+                self.work.journal.write("wave", name=wave.name, hosts=list(wave.hosts), canary=wave.canary)
+            except JournalLost as error:
+                outcome.state, outcome.reason = "stopped", f"{error.message}; {error.hint}"
+                break
             self._wave(wave, outcome)
             failed = outcome.failures()
             bad = [host for host in wave.hosts if not outcome.is_well(host)]
@@ -86,7 +92,6 @@ class Rollout:
         self._keep(self.crew.each(by_name, lambda name, _: by_name[name].take()), by_name, outcome, cut_off=At.BROKEN)
 
     def _wave(self, wave: Wave, outcome: Outcome) -> None:
-        self.work.journal.write("wave", name=wave.name, hosts=list(wave.hosts), canary=wave.canary)
         self.work.progress.say(wave.name, ", ".join(wave.hosts))
         turns = {name: Turn(name, self.crew.transport(name), self.work) for name in wave.hosts}
         self._keep(

@@ -11,6 +11,7 @@ from fleet.apply import take
 from fleet.errors import FleetError, HostError
 from fleet.lock import HostLock
 from fleet.provision import HostResult, Provision
+from fleet.resource import Run
 from fleet.resources.release import INSTANCES, unit_name
 from fleet.shell import quote
 from fleet.transport import Transport
@@ -79,6 +80,22 @@ def bring_back(transport: Transport, targets: Mapping[str, str], lock: HostLock,
     if failed:
         raise failed[0]
     return switched
+
+
+def withdraw(transport: Transport, instances: Sequence[str], lock: HostLock, say: Say) -> None:
+    """Stop instances that have no release to go back to; none of theirs is current or good any more.
+
+    Raises:
+        HostError: one still runs.
+    """
+    for instance in instances:
+        lock.check()
+        say(f"instance {instance} had no release before: it is stopped")
+        unit = unit_name(instance)
+        script = f"""timeout 240 systemctl disable --now --quiet {unit}
+case $(systemctl is-active {unit}) in active|activating|deactivating|reloading) exit 1;; esac
+rm -f {INSTANCES}/{instance}/current {INSTANCES}/{instance}/good"""
+        take(transport, Run(script, timeout=270, what=f"stop {unit}"), say)
 
 
 def serves(transport: Transport, instance: str, release: str) -> bool:

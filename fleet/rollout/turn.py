@@ -84,21 +84,32 @@ ENDED: Final[Mapping[At, str]] = {
 }
 
 
-def after(at: At, *, ok: bool, back: bool = False) -> At:
-    """Where the turn goes on; ``back`` says that it is on its way to the old release, as after an abort."""
-    if back and at is At.IDLE:
+#: From these on the host isn't what it was: "left as it was" would be untrue.
+TOUCHING: Final = (At.SWITCH, At.GATES, At.GO_BACK, At.CHECK)
+
+
+def after(at: At, *, ok: bool, back: bool = False, touched: bool = False) -> At:
+    """Where the turn goes on; ``back`` says that it is on its way to the old release, as after an abort.
+
+    ``touched`` says that an earlier, cut-off try got as far as the switch: then there is nothing to keep.
+    """
+    if at is At.IDLE and (back or (touched and not ok)):
         return At.GO_BACK  # also where requests still run: they run on a release that may not stay
-    if back and at is At.DRAIN:
+    if at is At.DRAIN and (back or touched):
         return At.IDLE if ok else At.STRANDED
     return ROUTES[at][0 if ok else 1]
 
 
-def resumed(at: At, *, abort: bool = False) -> tuple[At, bool]:
+def resumed(at: At, *, abort: bool = False, back: bool = False, touched: bool = False) -> tuple[At, bool]:
     """Where a turn whose last step was ``at`` is taken up again, and whether it leads back to the old release.
 
     A drain may have expired since, so that the host gets requests: whatever stops an instance begins with a drain.
+    A turn that was taken up once already may have been cut off at its drain again: ``back`` and ``touched`` are what
+    is known of all its tries.
     """
     if at in (At.DRAIN, At.IDLE, At.MEASURE):
+        if back or touched:
+            return At.DRAIN, abort or back
         return (At.KEEP if abort else At.DRAIN), False
     if at in (At.SWITCH, At.GATES):
         return At.DRAIN, abort

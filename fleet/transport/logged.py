@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
@@ -47,11 +48,12 @@ class LoggedTransport:
         return held, line
 
     def write(self, text: str) -> None:
-        """Append ``text`` with the time before it and secrets masked."""
-        self._log.touch(mode=0o600, exist_ok=True)
+        """Append ``text`` with the time before it and secrets masked. A full disk here is no reason to leave a host."""
         stamp = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-        with self._log.open("a", encoding="utf-8") as file:
-            file.write(f"[{stamp}]\n{mask(text, report.secrets)}\n")
+        with contextlib.suppress(OSError):
+            self._log.touch(mode=0o600, exist_ok=True)
+            with self._log.open("a", encoding="utf-8") as file:
+                file.write(f"[{stamp}]\n{mask(text, report.secrets)}\n")
 
     def drop(self) -> None:
         """Drop the inner transport's connection."""

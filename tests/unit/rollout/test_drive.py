@@ -17,11 +17,11 @@ from fleet.gateway.balancer import ServerState
 from fleet.lock import Owner
 from fleet.progress import Progress
 from fleet.provision import HostResult
-from fleet.rollout import drive, gates, journal
+from fleet.rollout import drive, gates, journal, switching
 from fleet.rollout.balancers import Balancers
 from fleet.rollout.drive import Turn
 from fleet.rollout.gates import Verdict
-from fleet.rollout.journal import Journal
+from fleet.rollout.journal import Journal, JournalLost
 from fleet.rollout.judge import Measured
 from fleet.rollout.live import Live
 from fleet.rollout.turn import At
@@ -61,10 +61,12 @@ class World:
         self._do("ready")
 
     def states(self) -> Mapping[str, ServerState]:
-        return {"h1:qwen": ServerState("h1:qwen", True, "drain", 0, None, "", "")}
+        return {"h1:qwen": ServerState("h1:qwen", bool(self.current), "drain", 0, None, "", "")}
 
     # the host
     def known(self, command: str, stdin: bytes | None) -> str:
+        if self.good == "":
+            return f'release+=qwen {NEW} - 1 7 {{"key": "key of {NEW}"}}\n'  # staged; it never served
         marks = {r: ["-", *(["current"] * (r == self.current)), *(["good"] * (r == self.good))] for r in (NEW, OLD)}
         lines = [f'release+=qwen {r} {",".join(m)} 1 7 {{"key": "key of {r}"}}' for r, m in marks.items()]
         return "\n".join(lines) + "\n"
@@ -209,3 +211,67 @@ def test_each_step_is_on_the_disk_of_both_sides_before_it_is_taken(world: World)
     assert seen[0][0] == "switch"
     assert '"at": "switch"' in seen[0][1]
     assert '"before": {"qwen": "aaa"}' in seen[0][1]
+
+
+def test_requests_that_do_not_end_after_a_cut_off_switch_do_not_leave_the_new_release_in(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.current = world.good = NEW  # switched, never judged, and its drain expired
+    monkeypatch.setattr(drive, "in_flight", lambda t, live: 1)
+    with Journal("r1") as book:
+        made = turn(world, book, touched=True, before={"qwen": OLD})
+        made.work = replace(made.work, limits=lambda name: Rollout(drain_deadline=0))
+        assert made.take() is At.REVERTED
+    assert world.current == OLD
+
+
+def test_a_first_release_that_fails_its_gates_is_stopped_and_gets_no_request(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.good = world.current = ""
+    world.gates = [("unit", True), ("text", False)]
+    monkeypatch.setattr(drive, "bring_back", lambda t, targets, lock, say: [])
+    stopped: list[str] = []
+
+    def run(transport: Transport, instances: Sequence[str], lock: Any, say: Any) -> None:
+        stopped.extend(instances)
+        world.current = world.good = ""
+
+    def ready(servers: Mapping[str, str]) -> None:
+        assert servers == {}, "no release is left that may be given requests"
+
+    monkeypatch.setattr(drive, "withdraw", run)
+    monkeypatch.setattr(world, "ready", ready)
+    end, _, _ = take(world)
+    assert (end, stopped) == (At.REVERTED, ["qwen"])
+    assert world.did.count("drain") == 3  # also before it ever served: the gateways knew it from the preparation on
+
+
+def test_what_has_no_release_to_go_back_to_is_stopped_and_is_current_no_more() -> None:
+    transport = FakeTransport("h1", [("", "")])
+    lock = type("Lock", (), {"check": lambda self: None})()
+    switching.withdraw(transport, ["qwen"], lock, lambda text: None)
+    (command, _), *_ = transport.asked
+    assert "systemctl disable --now" in command
+    assert command.index("exit 1") < command.index("rm -f")
+
+
+@pytest.mark.parametrize(
+    ("full_at", "end"), [("drain", At.KEPT), ("switch", At.REVERTED), ("gates", At.REVERTED), ("admit", At.DONE)]
+)
+def test_a_disk_that_gets_full_here_strands_no_host(
+    world: World, monkeypatch: pytest.MonkeyPatch, full_at: str, end: At
+) -> None:
+    write, full = Journal.write, []
+
+    def written(book: Journal, event: str, **told: Any) -> None:
+        full.extend([1] * (told.get("at") == full_at))
+        if full:
+            raise JournalLost("the rollout's journal can't be written: No space left on device")
+        write(book, event, **told)
+
+    monkeypatch.setattr(Journal, "write", written)
+    came, _, _ = take(world)
+    assert came is end
+    assert world.did[-1] == "ready"
+    assert world.current == (NEW if end is At.DONE else OLD)

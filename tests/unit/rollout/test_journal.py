@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
 
 from fleet.errors import UsageError
 from fleet.rollout import journal
-from fleet.rollout.journal import Journal, JournalBusy
+from fleet.rollout.journal import Journal, JournalBusy, JournalLost
 from fleet.rollout.turn import At
 
 
@@ -66,3 +68,38 @@ def test_a_closed_rollout_is_not_taken_up_again() -> None:
 
 def test_it_is_for_its_owner_alone() -> None:
     assert a_rollout().stat().st_mode & 0o777 == 0o600
+
+
+def test_what_was_switched_stays_known_whatever_step_a_later_try_was_cut_off_at() -> None:
+    with Journal("r2") as book:
+        for at in ("drain", "switch", "drain"):
+            book.write("step", host="h1", at=at, back=False)
+        for at in ("drain", "gates", "go-back", "drain"):
+            book.write("step", host="h2", at=at, back=False)
+        book.write("step", host="h3", at="switch")
+        book.write("end", host="h3", at="REVERTED")
+        book.write("step", host="h3", at="drain")
+    story = journal.read(book.path)
+    assert set(story.touched) == {"h1", "h2"}
+    assert set(story.back) == {"h2"}
+
+
+def test_a_full_disk_is_said_and_the_line_that_did_not_fit_spoils_none_after_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with Journal("r3") as book:
+        book.write("begin", who="me")
+        sync = os.fsync
+        with book.path.open("ab") as other:  # what a write leaves that the disk cut short
+            other.write(b'{"event": "step", "host": "h1"')
+
+        def full(descriptor: int) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(os, "fsync", full)
+        with pytest.raises(JournalLost, match="No space left"):
+            book.write("step", host="h2", at="drain")
+        monkeypatch.setattr(os, "fsync", sync)
+        book.write("step", host="h3", at="drain")
+    assert set(journal.read(book.path).steps) >= {"h3"}
+    assert "h1" not in journal.read(book.path).steps

@@ -67,6 +67,20 @@ def test_an_abort_leads_back_and_keeps_what_passed_its_gates() -> None:
     assert walk(*_resumed(At.ADMIT, abort=True))[-1] is At.DONE
 
 
+@pytest.mark.parametrize("at", [At.DRAIN, At.IDLE, At.MEASURE])
+@pytest.mark.parametrize("abort", [False, True])
+def test_a_turn_that_was_taken_up_after_its_switch_and_cut_off_again_is_never_kept(at: At, abort: bool) -> None:
+    start, back = resumed(at, abort=abort, touched=True)
+    assert (start, back) == (At.DRAIN, abort)
+    for outcomes in product([True, False], repeat=8):
+        path = [start]
+        for ok in (*outcomes, *([True] * 20)):
+            if not path[-1].is_end:
+                path.append(after(path[-1], ok=ok, back=back, touched=True))
+        assert At.KEEP not in path
+    assert resumed(at, back=True, touched=True) == (At.DRAIN, True)
+
+
 def test_every_step_has_its_routes() -> None:
     assert set(ROUTES) == set(STEPS)
     assert all(isinstance(way, At) for ways in ROUTES.values() for way in ways)
