@@ -6,19 +6,24 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from fleet.errors import CommandFailed
+from fleet.errors import CommandFailed, HostError
+from fleet.plan import HostPlan
 from fleet.prune import Goes, LocalFile, Needs, goes
-from fleet.pruning import image_gone, look_script, read, weights_gone
+from fleet.pruning import image_gone, look_script, read, wanted_of, weights_gone
 from fleet.resources import Weights
 from fleet.resources.scripts import weights as engine
-from fleet.target import Manifest, ModelFile
+from fleet.survey import Survey
+from fleet.target import Manifest, ModelFile, Target
 from fleet.weights.hub import content_id
+from roles import ROLES
 from tests.hub import sha256
 from tests.local_host import LocalHost
+from tests.targets import MANIFEST, target
 
 SHELLS = [("dash",), ("busybox", "sh")]
 BIG = b"w" * 5000
@@ -244,3 +249,25 @@ def test_half_an_answer_keeps_everything() -> None:
     gone = base64.b64encode(b"{}").decode()
     with pytest.raises(CommandFailed, match="what is there can't be known"):
         read(f"release+=/x {gone} {gone}\nimage+=a|1|fleet.local/vllm:1,||\n")
+
+
+def _surveyed(told: Target) -> Survey:
+    plan = HostPlan(told.name, ())
+    return Survey(told, tuple(one for role in ROLES for one in role.resources(told)), plan)
+
+
+def test_the_inventory_wants_its_image_what_is_built_on_it_and_its_models() -> None:
+    told = target(
+        image={"ref": "r.example/vllm:v0.8.2", "extra_pip": ["qwen-vl-utils"], "digest": "sha256:" + "a" * 64}
+    )
+    wanted = wanted_of(_surveyed(told))
+    assert wanted.contents == {MANIFEST.content_id[:12]}
+    assert wanted.digests == {"sha256:" + "a" * 64}
+    base, built = sorted(wanted.names, key=len)
+    assert base == "fleet.local/vllm:" + "a" * 16
+    assert built.startswith(f"{base}-")
+
+
+def test_where_it_is_not_known_what_the_inventory_wants_nothing_goes() -> None:
+    with pytest.raises(HostError, match="what the inventory wants there isn't known"):
+        wanted_of(_surveyed(replace(target(), manifests={})))

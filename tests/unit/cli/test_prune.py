@@ -70,7 +70,7 @@ class Host:
 def host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Host:
     made = Host()
     monkeypatch.setenv("FLEET_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(cli, "_roles", [])  # what hosts must be is not asked here, whoever was imported before
+    monkeypatch.setattr(cli, "_roles", [])  # what the inventory wants is the roles' to say, and held elsewhere
     monkeypatch.setattr(session, "connector", lambda *_: lambda _: made.line)
     return made
 
