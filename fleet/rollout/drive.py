@@ -14,6 +14,7 @@ from typing import Any, Final
 from fleet import durations, releases
 from fleet.apply import Failure, failure_of, transport_alive
 from fleet.errors import CommandFailed, FleetError, HostError, Unreachable
+from fleet.gateway.models import way_of
 from fleet.lock import HostLock
 from fleet.provision import HostResult
 from fleet.rollout import gates, marker
@@ -201,11 +202,10 @@ class Turn:
         self._seen_by_gateways()
 
     def admit(self) -> None:
-        """Every gateway sends it requests again, with the key that its current release has."""
+        """Every gateway sends it requests again, with the key and at the address that its current release has."""
         if self.lease:
             self.lease.stop()
-        keys = {f"{self.name}:{r.instance}": str(r.about.get("key", "")) for r in self._known() if r.current}
-        self.work.balancers.ready(keys)
+        self.work.balancers.ready(self._ways())
 
     def go_back(self) -> None:
         """To the releases that it had before."""
@@ -233,7 +233,8 @@ class Turn:
 
     def _seen_by_gateways(self, seconds: float = 30) -> None:
         until = time.monotonic() + seconds
-        while self.work.balancers and (unseen := self.work.balancers.unseen(self._servers())):
+        ways = self._ways()
+        while self.work.balancers and (unseen := self.work.balancers.unseen(ways)):
             if time.monotonic() > until:
                 words = f"it isn't seen healthy by {', '.join(unseen)}"
                 raise GateFailed(gates.Verdict("gateway", False, words, seconds), words, where=self.name)
@@ -258,6 +259,11 @@ class Turn:
 
     def _servers(self) -> list[str]:
         return [f"{self.name}:{instance}" for instance in self.names]
+
+    def _ways(self) -> dict[str, str]:
+        """Every server here → its way, as its current release has it."""
+        address = self.work.address(self.name)
+        return {f"{self.name}:{r.instance}": way_of(r.about, address) for r in self._known() if r.current}
 
     def _known(self) -> tuple[releases.Known, ...]:
         return releases.read(self.transport.run(releases.SCRIPT).stdout)

@@ -42,7 +42,7 @@ def test_one_key_is_one_backend_and_a_change_is_two_until_nobody_has_the_old_one
     assert len(re.findall("^backend ", spec(NEW).text({}, "/r"), re.M)) == 1
     text = spec(NEW).text({"h0:vl": old, "h1:vl": new}, "/r")
     assert sorted(re.findall(r"^backend .*:(\w+)$", text, re.M)) == sorted([old, new])
-    assert text.count("    server h0:vl 192.0.2.11:8000") == 2
+    assert text.count("    server h0:vl:192.0.2.11:8000 192.0.2.11:8000") == 2
     assert "rand(1000000)" in text
     assert "rand(" not in spec(NEW).text({"h0:vl": new}, "/r")
 
