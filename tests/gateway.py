@@ -164,9 +164,10 @@ class Gateway:
         """
         for server in servers:
             key = keys.get(server.name, server.key)
+            port = (ports or {}).get(server.name, server.port)
             instance = {
                 "name": "vl", "model": "m/m", "served_name": (models or {}).get(server.name, MODEL),
-                "listen": "0.0.0.0", "port": (ports or {}).get(server.name, server.port), **({"api_key": Secret(key)} if key else {}),
+                "listen": "0.0.0.0", "port": port, **({"api_key": Secret(key)} if key else {}),
             }  # fmt: skip
             self.peers[server.name] = HostSettings.model_validate({"instances": [instance], "address": "127.0.0.1"})
 

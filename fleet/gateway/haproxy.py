@@ -46,12 +46,12 @@ class HaproxyGateway:
         """
         found = {}
         for line in self._do([words(self._tool, "list")], "ask for states").splitlines():
-            server, well, admin, sessions, expires, way, who = (*line.split(" ", 6), *[""] * 7)[:7]
+            server, health, admin, sessions, expires, way, who = (*line.split(" ", 6), *[""] * 7)[:7]
             if not sessions.isdigit():
                 continue
             found[server] = ServerState(
-                server, well != "down", admin, int(sessions), float(expires) if float(expires or 0) else None, way,
-                "" if who == "-" else who, tuple(well.split(",")) if "@" in well else (),
+                server, health != "down", admin, int(sessions), float(expires) if float(expires or 0) else None, way,
+                "" if who == "-" else who, tuple(health.split(",")[1:]),
             )  # fmt: skip
         return found
 
