@@ -41,7 +41,7 @@ class Places:
 
 @dataclass(frozen=True)
 class GatewayConfig:
-    """The configuration on disk. It holds the keys and addresses that the inventory names, and those servers still have.
+    """The configuration on disk: with the keys and addresses that the inventory names, and those servers still have.
 
     A key that left the inventory stays, for clients too, as long as the gateway gives it to any server; an address as
     long as the server is there. The first run after that takes them away.
