@@ -154,13 +154,20 @@ class Gateway:
         self.host.program("journalctl", f"tail -n 20 {self.log}")
         self.balancer = HaproxyGateway(LocalTransport("g1", shell=shell), tool=str(tool))
 
-    def behind(self, *servers: Server, models: Mapping[str, str] | None = None, **keys: str) -> None:
-        """Say in the inventory that these servers are there, each on a host of its name; ``keys`` says other keys."""
+    def behind(
+        self, *servers: Server, models: Mapping[str, str] | None = None, ports: Mapping[str, int] | None = None,
+        **keys: str,
+    ) -> None:  # fmt: skip
+        """Say in the inventory that these servers are there, each on a host of its name.
+
+        ``keys`` and ``ports`` say others than they have.
+        """
         for server in servers:
             key = keys.get(server.name, server.key)
+            port = (ports or {}).get(server.name, server.port)
             instance = {
                 "name": "vl", "model": "m/m", "served_name": (models or {}).get(server.name, MODEL),
-                "listen": "0.0.0.0", "port": server.port, **({"api_key": Secret(key)} if key else {}),
+                "listen": "0.0.0.0", "port": port, **({"api_key": Secret(key)} if key else {}),
             }  # fmt: skip
             self.peers[server.name] = HostSettings.model_validate({"instances": [instance], "address": "127.0.0.1"})
 

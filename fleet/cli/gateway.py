@@ -13,7 +13,7 @@ from fleet import durations, report
 from fleet.cli.program import CHANGING, CONNECTING, confirm, end_badly_if, verb
 from fleet.cli.session import Options, Session, open_session
 from fleet.errors import FleetError, UsageError
-from fleet.gateway.balancer import Balancer, ServerState, server_name
+from fleet.gateway.balancer import Balancer, ServerState, server_name, split_way
 from fleet.gateway.balancers import balancers
 
 
@@ -39,7 +39,7 @@ def show(
         report.result_json({name: {s: _json(state) for s, state in found.items()} for name, found in told.items()})
     else:
         rows = [_row(name, state) for name, found in seen.items() for state in _states(found)]
-        report.table(["gateway", "server", "health", "admin", "requests", "until", "who", "key"], rows)
+        report.table(["gateway", "server", "health", "admin", "requests", "until", "who", "key", "address"], rows)
     end_badly_if(seen)
 
 
@@ -161,13 +161,14 @@ def _row(name: str, state: ServerState) -> list[Any]:
     left = max(0, int(state.expires - time.time())) if state.expires else 0
     until = f"{left // 60}:{left % 60:02} left" if left else "over" if state.expires else ""
     health = "up" if state.up else "down"
-    return [name, state.server, health, state.admin, state.sessions, until, state.who, state.key]
+    return [name, state.server, health, state.admin, state.sessions, until, state.who, *split_way(state.way)]
 
 
 def _json(state: ServerState) -> dict[str, Any]:
+    key, at = split_way(state.way)
     return {
         "up": state.up, "admin": state.admin, "sessions": state.sessions, "expires": state.expires,
-        "key": state.key, "who": state.who,
+        "key": key, "address": at, "who": state.who,
     }  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from fleet import hooks, releases, report
 from fleet.cli.session import Session
 from fleet.errors import CommandFailed, FleetError, UsageError
 from fleet.gateway.balancers import balancers
+from fleet.gateway.models import way_of
 from fleet.provision import HostResult, Provision, provision
 from fleet.rollout import marker
 from fleet.rollout.balancers import Balancers
@@ -89,7 +90,7 @@ class Rolling:
             session = self.session
             work = Work(
                 self.run, session.owner, self.why, switch, self.balancers, journal, session.progress,
-                lambda name: session.settings[name].rollout, session.crew.stopped,
+                lambda name: session.settings[name].rollout, session.crew.stopped, self._address,
                 drain_seconds=drain_seconds(session),
             )  # fmt: skip
             yield Rollout(session.crew, work, self.options, members, self.serving, self.tell)
@@ -141,8 +142,13 @@ class Rolling:
         for name in sorted({server.partition(":")[0] for server in drained}):
             with contextlib.suppress(FleetError):
                 known = releases.read(self.session.crew.transport(name).run(releases.SCRIPT).stdout)
-                keys = {f"{name}:{r.instance}": str(r.about.get("key", "")) for r in known if r.current}
-                self.balancers.ready({server: key for server, key in keys.items() if server in drained})
+                ways = {f"{name}:{r.instance}": way_of(r.about, self._address(name)) for r in known if r.current}
+                self.balancers.ready({server: way for server, way in ways.items() if server in drained})
+
+    def _address(self, name: str) -> str:
+        """A host's own address on the fleet's network."""
+        told = self.session.settings.get(name) or self.session.peers.get(name)
+        return told.address if told else ""
 
 
 def member_of(name: str, seen: Survey) -> Member:

@@ -1,4 +1,8 @@
-"""What a rollout asks of whatever stands before the instances. A server is ``HOST:INSTANCE``."""
+"""What a rollout asks of whatever stands before the instances. A server is ``HOST:INSTANCE``.
+
+A server's *way* is how requests get to it, ``KEYID@ADDRESS:PORT``: the key that it asks for and where it listens. Both
+change only when the instance itself does, so each gateway remembers the way of every server as it is now.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +22,8 @@ class ServerState:
 
     ``up`` is what its health check says; ``admin`` is ``ready``, ``drain`` or ``maint`` (``unknown`` where a balancer
     can't tell); ``sessions`` are requests under way there. ``expires`` (seconds since 1970) is when a drained one is
-    put back by itself, ``key`` the id of the key that it is given, ``who`` drained it.
+    put back by itself, ``way`` how it gets its requests, ``who`` drained it, ``well`` are the ways on which its checks
+    pass now (empty too where a balancer knows none).
     """
 
     server: str
@@ -26,8 +31,15 @@ class ServerState:
     admin: str
     sessions: int
     expires: float | None
-    key: str
+    way: str
     who: str
+    well: tuple[str, ...] = ()
+
+    def is_well(self, way: str) -> bool:
+        """Whether it is seen healthy on this way: a whole one, a key's id alone, or empty for any."""
+        if not way or not self.well:
+            return self.up
+        return any(has == way or has.startswith(f"{way}@") for has in self.well)
 
 
 class Balancer(Protocol):
@@ -39,7 +51,10 @@ class Balancer(Protocol):
         """No new request goes to ``servers``, for ``seconds`` at most; those under way go on. Again: a new term."""
 
     def ready(self, servers: Mapping[str, str]) -> None:
-        """Requests may go to each server again; its value is the id of its key now, empty where that is as it was."""
+        """Requests may go to each server again; its value is its way now, empty where that is as it was.
+
+        Of a way only the key's id is said where no more is known of it.
+        """
 
     def states(self) -> Mapping[str, ServerState]:
         """Every server that the balancer knows."""
@@ -53,3 +68,9 @@ def server_name(host: str, instance: str) -> str:
 def key_id(key: Secret | None) -> str:
     """A name for a key that tells nothing about it: seen in configurations, states and releases."""
     return slow_digest(key.reveal(), "key")[:12] if key else OPEN
+
+
+def split_way(way: str) -> tuple[str, str]:
+    """A way's key and address; each empty where it isn't said."""
+    key, _, at = way.partition("@")
+    return key, at

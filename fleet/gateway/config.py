@@ -3,6 +3,10 @@
 A server asks for one key, and HAProxy can set a header a backend, not a server: so a model has one backend for each key
 that any of its servers is given, with all of its servers in each, and the gateway's own tool keeps each server in
 maintenance in all of them but one. Mostly there is one key; while it is changed there are two.
+
+So it is with addresses: in each backend a server has a line for the address that it is to have, and one for the address
+that it has now, where that is another. A line is named by server and address, never by which of the two it is: what a
+reload hands on of a line called so is then true of it, before a move, in the middle, and after it.
 """
 
 from __future__ import annotations
@@ -13,8 +17,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
 
-from fleet.gateway.balancer import OPEN, key_id
-from fleet.gateway.models import Model, key_ids, models_of
+from fleet.gateway.balancer import OPEN, key_id, split_way
+from fleet.gateway.models import Model, Server, key_ids, models_of
 from fleet.secret import Secret, slow_digest
 from fleet.settings import Gateway, HostSettings
 from fleet.target import TEMPLATES
@@ -27,7 +31,10 @@ ID: Final = "@ID@"
 
 @dataclass(frozen=True)
 class Spec:
-    """All that a gateway's configuration is made of, but for the keys that its servers still have."""
+    """All that a gateway's configuration is made of, but for the ways that its servers have now.
+
+    Those come as ``live``: server → its way (``KEYID@ADDRESS:PORT``), for servers of which one is known.
+    """
 
     models: tuple[Model, ...]
     listen: str
@@ -57,13 +64,13 @@ class Spec:
 
     @property
     def servers(self) -> dict[str, str]:
-        """Every server → the id of the key that it is to ask for."""
-        return {server.name: key_id(server.key) for model in self.models for server in model.servers}
+        """Every server → the way that it is to have."""
+        return {server.name: server.way for model in self.models for server in model.servers}
 
     def ids(self, model: Model, live: Mapping[str, str]) -> tuple[str, ...]:
-        """The keys that a model's servers have now (``live``: server → key id) or are to have."""
+        """The keys that a model's servers have now or are to have."""
         found = {key_id(server.key) for server in model.servers}
-        found |= {live[server.name] for server in model.servers if server.name in live}
+        found |= {split_way(live[server.name])[0] for server in model.servers if server.name in live}
         return tuple(sorted(found)) or (OPEN,)
 
     def asks(self, model: Model) -> bool:
@@ -76,7 +83,8 @@ class Spec:
         def model(told: Model) -> dict[str, object]:
             backends = [{"name": f"{told.slug}:{key}", "key": key} for key in self.ids(told, live)]
             return {
-                "slug": told.slug, "prefix": told.prefix, "servers": told.servers,
+                "slug": told.slug, "prefix": told.prefix,
+                "servers": [line for server in told.servers for line in _lines(server, live)],
                 "asks": self.asks(told), "backends": backends,
             }  # fmt: skip
 
@@ -98,3 +106,14 @@ class Spec:
         elif self.certificate:
             secrets.extend(self.certificate)
         return hashlib.sha256("\0".join([self.text(live, run), *secrets]).encode()).hexdigest()[:12]
+
+
+def _lines(server: Server, live: Mapping[str, str]) -> list[dict[str, str]]:
+    """A server's lines in each backend: where it is to be, and where it is now."""
+    _, wanted = split_way(server.way)
+    _, now = split_way(live.get(server.name, server.way))
+    found = []
+    for at in sorted({wanted, now or wanted}):
+        address, _, port = at.rpartition(":")
+        found.append({"name": f"{server.name}:{at}", "address": address, "port": port})
+    return found

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from fleet.errors import CommandFailed
-from fleet.gateway.balancer import ServerState
+from fleet.gateway.balancer import ServerState, split_way
 from fleet.gateway.models import reached_at
 from fleet.settings import Gateway, HostSettings
 from fleet.target import ROOT
@@ -61,8 +61,11 @@ class ExecutableBalancer:
         Raises:
             HostError: it isn't there, says no, or doesn't end in time.
         """
-        for server, key in servers.items():
-            self._run(self._told.undrain, server, {"FLEET_KEY_ID": key})
+        for server, way in servers.items():
+            key, at = split_way(way)
+            address, _, port = at.rpartition(":")
+            where = {"FLEET_ADDRESS": address, "FLEET_PORT": port} if at else {}
+            self._run(self._told.undrain, server, {"FLEET_KEY_ID": key, **where})
 
     def states(self) -> Mapping[str, ServerState]:
         """What ``state`` prints of each; without that program nothing is known, and all count as up.

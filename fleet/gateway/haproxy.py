@@ -31,12 +31,12 @@ class HaproxyGateway:
         self._do([words(self._tool, "drain", server, str(max(1, int(seconds))), plain) for server in servers], "drain")
 
     def ready(self, servers: Mapping[str, str]) -> None:
-        """Requests may go to each server again, with the key of that id.
+        """Requests may go to each server again, on that way.
 
         Raises:
-            HostError: the gateway can't be reached, doesn't know one of them, or has no such key.
+            HostError: the gateway can't be reached, doesn't know one of them, or has no such way to it.
         """
-        self._do([words(self._tool, "ready", server, key) for server, key in servers.items()], "undrain")
+        self._do([words(self._tool, "ready", server, way) for server, way in servers.items()], "undrain")
 
     def states(self) -> Mapping[str, ServerState]:
         """Every server of this gateway.
@@ -46,12 +46,12 @@ class HaproxyGateway:
         """
         found = {}
         for line in self._do([words(self._tool, "list")], "ask for states").splitlines():
-            server, up, admin, sessions, expires, key, who = (*line.split(" ", 6), *[""] * 7)[:7]
+            server, health, admin, sessions, expires, way, who = (*line.split(" ", 6), *[""] * 7)[:7]
             if not sessions.isdigit():
                 continue
             found[server] = ServerState(
-                server, up == "up", admin, int(sessions), float(expires) if float(expires or 0) else None, key,
-                "" if who == "-" else who,
+                server, health != "down", admin, int(sessions), float(expires) if float(expires or 0) else None, way,
+                "" if who == "-" else who, tuple(health.split(",")[1:]),
             )  # fmt: skip
         return found
 

@@ -7,6 +7,7 @@ import ipaddress
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from fleet.errors import Findings, InputError, SettingsError
 from fleet.gateway.balancer import key_id, server_name
@@ -23,6 +24,11 @@ class Server:
     address: str
     port: int
     key: Secret | None
+
+    @property
+    def way(self) -> str:
+        """How the inventory wants it to be reached: ``KEYID@ADDRESS:PORT``."""
+        return f"{key_id(self.key)}@{self.address}:{self.port}"
 
 
 @dataclass(frozen=True)
@@ -58,13 +64,27 @@ def models_of(told: Gateway, peers: Mapping[str, HostSettings]) -> tuple[Model, 
 
 def reached_at(settings: HostSettings, instance: Instance) -> str:
     """The address at which other hosts reach an instance; empty where it listens to its own host only."""
+    return _reached(instance.listen, settings.address)
+
+
+def way_of(about: Mapping[str, Any], address: str) -> str:
+    """The way to a release's server, by its release.json; ``address`` is its host's, for who listens everywhere.
+
+    The key's id alone where the release doesn't say where it listens.
+    """
+    key, port = str(about.get("key") or ""), about.get("port")
+    at = _reached(str(about.get("listen") or "localhost"), address)
+    return f"{key}@{at}:{port}" if key and at and port else key
+
+
+def _reached(listen: str, own: str) -> str:
     try:
-        address = ipaddress.ip_address(instance.listen)
+        address = ipaddress.ip_address(listen)
     except ValueError:
-        return "" if instance.listen == "localhost" else instance.listen
+        return "" if listen == "localhost" else listen
     if address.is_loopback:
         return ""
-    return settings.address if address.is_unspecified else instance.listen
+    return own if address.is_unspecified else listen
 
 
 def slug(name: str) -> str:

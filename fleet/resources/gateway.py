@@ -4,17 +4,18 @@
 
     /etc/fleet/gateway/configs/ID/    haproxy.cfg, keys.map, clients-MODEL.map, tls.pem (0700: keys are in there)
     /etc/fleet/gateway/current        → configs/ID, the one that HAProxy reads when it starts or is reloaded
-    /var/lib/fleet/gateway/servers/   a file a server: which key it is given, until when it is drained, by whom
+    /var/lib/fleet/gateway/servers/   a file a server: its way now, until when it is drained, by whom
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from fleet.gateway.balancer import OPEN
+from fleet.gateway.balancer import OPEN, split_way
 from fleet.gateway.config import ID, Spec
 from fleet.resource import Change, Observation, Run, Step
 from fleet.resources.file import unified
@@ -40,10 +41,10 @@ class Places:
 
 @dataclass(frozen=True)
 class GatewayConfig:
-    """The configuration on disk. It holds the keys that the inventory names, and those that servers still have.
+    """The configuration on disk: with the keys and addresses that the inventory names, and those servers still have.
 
-    A key that left the inventory stays, for clients too, as long as the gateway gives it to any server; the first run
-    after that takes it away.
+    A key that left the inventory stays, for clients too, as long as the gateway gives it to any server; an address as
+    long as the server is there. The first run after that takes them away.
     """
 
     spec: Spec
@@ -55,7 +56,7 @@ class GatewayConfig:
         return "gateway:config"
 
     def probe(self) -> str:
-        """Which configuration counts, whether it is as written, whose keys it has, and which key each server has."""
+        """Which configuration counts, whether it is as written, whose keys it has, and which way each server has."""
         return f"""r={quote(self.places.root)}; c=$(readlink "$r/current" 2>/dev/null); echo "current=${{c##*/}}"
 if [ -f "$r/current/haproxy.cfg" ]; then
   echo "sha256=$(sha256sum < "$r/current/haproxy.cfg" | cut -d' ' -f1)"
@@ -71,7 +72,7 @@ echo "live=$(cd {quote(self.places.servers)} 2>/dev/null && for f in *; do
         old, live = seen.get("current"), self._live(seen)
         new = self.spec.id(live, self.places.run)
         text = self._text(live)
-        unknown = sorted(set(self.spec.servers) - set(_pairs(seen)))
+        unknown = set(self.spec.servers) - {name for name, way in _pairs(seen).items() if split_way(way)[1]}
         whole = (
             seen.get("sha256") == hashlib.sha256(text.encode()).hexdigest()
             and seen.get("rows").split() == sorted(self._rows(live))
@@ -86,6 +87,12 @@ echo "live=$(cd {quote(self.places.servers)} 2>/dev/null && for f in *; do
         if gone:
             why += f"; forgets key {', '.join(gone)}, which no server has any more"
         before = (seen.decoded("text") or "").replace(old, new)
+        left = [f"{name} at {at}" for name, at in _places(before) - _places(text) if name in self.spec.servers]
+        if left:
+            why += f"; forgets {_some(left)}: no server is there"
+        moving = [name for name, way in live.items() if split_way(way)[1] != split_way(self.spec.servers[name])[1]]
+        if moving:
+            why += f"; {_some(moving)} stays where it is until it is rolled out"
         lines = unified(before, text, "haproxy.cfg") or "(keys, clients or the certificate change; they aren't shown)"
         return Change(self.id, "update", why, lines)
 
@@ -131,7 +138,8 @@ echo "live=$(cd {quote(self.places.servers)} 2>/dev/null && for f in *; do
         if isinstance(self.spec.certificate, tuple):
             certificate, key = self.spec.certificate
             lines.append(f"ln -s {quote(certificate)} tls.pem; ln -s {quote(key)} tls.pem.key")
-        pairs = [word for server, key in sorted(self.spec.servers.items()) for word in (key, server)]
+        ways = {**self.spec.servers, **live}
+        pairs = [word for server, way in sorted(ways.items()) for word in (way, server)]
         servers = quote(self.places.servers)
         lines.append(f"""said=$(haproxy -c -C "$PWD" -f haproxy.cfg 2>&1) || {{
   printf '%s\\n' "$said" | grep -v NOTICE >&2; exit 1; }}
@@ -145,12 +153,19 @@ FLEET_GATEWAY_STATE={servers} FLEET_GATEWAY_RUN={quote(self.places.run)} \\
         return "\n".join(lines)
 
     def _live(self, seen: Observation) -> dict[str, str]:
-        """Server → key id, where the inventory has the server and somebody knows the key."""
+        """Server → its way now, where the inventory has the server; with the wanted key where nobody knows its own."""
         known = {OPEN, *self.spec.keys, *seen.get("rows").split()}
-        return {name: key for name, key in _pairs(seen).items() if name in self.spec.servers and key in known}
+        before = dict(_places(seen.decoded("text") or ""))  # of a file without an address, from before there were any
+        live = {}
+        for name, way in _pairs(seen).items():
+            if name in self.spec.servers:
+                key, at = split_way(way)
+                wanted_key, wanted_at = split_way(self.spec.servers[name])
+                live[name] = f"{key if key in known else wanted_key}@{at or before.get(name, wanted_at)}"
+        return live
 
     def _rows(self, live: dict[str, str]) -> set[str]:
-        return {name for name in (*self.spec.keys, *live.values()) if name != OPEN}
+        return {name for name in (*self.spec.keys, *(split_way(way)[0] for way in live.values())) if name != OPEN}
 
     def _text(self, live: dict[str, str]) -> str:
         return self.spec.text(live, self.places.run).replace(ID, self.spec.id(live, self.places.run))
@@ -217,3 +232,15 @@ cd {root}/configs; for d in *; do [ "$d" = "$c" ] || rm -rf "./$d"; done"""
 
 def _pairs(seen: Observation) -> dict[str, str]:
     return dict(pair.split("=", 1) for pair in seen.get("live").split() if "=" in pair)
+
+
+def _places(text: str) -> set[tuple[str, str]]:
+    """Every server of a configuration with each address that it has there: by its lines, however they are named."""
+    found = set()
+    for line, at in re.findall(r"^    server (\S+) (\S+)$", text, re.M):
+        found.add((":".join(line.split(":")[:2]), at.replace("[", "").replace("]", "")))
+    return found
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(sorted(names)[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -42,7 +42,7 @@ class Balancers:
             raise failed[0]
 
     def ready(self, servers: Mapping[str, str]) -> None:
-        """Every gateway sends them requests again; server → the id of the key that it has now.
+        """Every gateway sends them requests again; server → its way now.
 
         Raises:
             HostError: one of them can't be told; the others were.
@@ -68,13 +68,13 @@ class Balancers:
         """How many requests all gateways have under way at these servers."""
         return sum(s.sessions for states in self.states().values() for name, s in states.items() if name in servers)
 
-    def unseen(self, servers: Sequence[str]) -> list[str]:
-        """Gateways' names with the server that they don't see healthy, in words."""
+    def unseen(self, servers: Mapping[str, str]) -> list[str]:
+        """Gateways' names with the server that they don't see healthy on its way, in words."""
         return [
             f"{gateway}: {server}"
             for gateway, states in self.states().items()
-            for server in servers
-            if server in states and not states[server].up
+            for server, way in servers.items()
+            if server in states and not states[server].is_well(way)
         ]
 
     def serving(self) -> dict[str, bool]:

@@ -15,6 +15,7 @@ from typing import Any, Final
 from fleet import durations, releases
 from fleet.apply import Failure, failure_of, transport_alive
 from fleet.errors import CommandFailed, FleetError, HostError, Unreachable
+from fleet.gateway.models import way_of
 from fleet.lock import HostLock
 from fleet.provision import HostResult
 from fleet.rollout import gates, marker
@@ -194,9 +195,7 @@ class Turn:
             if not transport_alive(self.transport):
                 raise Unreachable("the connection broke while it was being switched", where=self.name)
             failure = attempt.failures[0] if attempt.failures else Failure("switch", "", "", "", "it failed")
-            lines, causes = what_the_logs_say(
-                self.transport, [r.instance for r in self._known() if r.current], self.began
-            )
+            lines, causes = what_the_logs_say(self.transport, [r.instance for r in self._switched()], self.began)
             lines = lines or tuple(failure.stderr.splitlines())
             said = gates.Verdict(failure.resource, False, failure.message, 0.0, lines[-12:], causes)
             raise GateFailed(said, failure.message, where=self.name)
@@ -212,23 +211,20 @@ class Turn:
 
     def gates(self) -> None:
         """Every instance as good as before; and each gateway sees it healthy."""
-        for release in self._known():
-            if not release.current:
-                continue
+        for release in self._switched():
             self._pass(live(self.transport, release.instance), self.measured.get(release.instance))
-        self._be_seen()
+        seen_by_gateways(self.work.balancers, self.name, self._ways())
 
     def admit(self) -> None:
-        """Every gateway sends it requests again, with the key that its current release has."""
+        """Every gateway sends it requests again, with the key and at the address that its current release has."""
         if self.lease:
             self.lease.stop()
-        keys = {f"{self.name}:{r.instance}": str(r.about.get("key", "")) for r in self._known() if r.current}
-        self.work.balancers.ready(keys)
+        self.work.balancers.ready(self._ways())
 
     def go_back(self) -> None:
         """To the releases that it had before; what had none is stopped: it may not stay, and has nothing to go to."""
         self.drain()
-        failed = {r.instance: r.release for r in self._known() if r.current}
+        failed = {r.instance: r.release for r in self._switched()}
         for instance in bring_back(self.transport, self.before, self.lock, self._say):
             self._note("put-back", instance, self.before[instance], failed.get(instance, ""))
         withdraw(self.transport, sorted(set(failed) - set(self.before)), self.lock, self._say)
@@ -237,7 +233,7 @@ class Turn:
         """The old releases answer again."""
         for instance in self.before:
             self._pass(live(self.transport, instance), None, until=OLD_MUST)
-        self._be_seen()
+        seen_by_gateways(self.work.balancers, self.name, self._ways())
 
     def _pass(self, new: Live, told: Mapping[str, Any] | None, *, until: str = "") -> None:
         def heard(verdict: gates.Verdict) -> None:
@@ -250,28 +246,32 @@ class Turn:
 
         examine(self.transport, new, told, self.limits, heard, self._say, until=until)
 
-    def _be_seen(self) -> None:
-        seen_by_gateways(self.work.balancers, self.name, [r.instance for r in self._known() if r.current])
-
     def _under_way(self) -> int:
         """Requests under way there: as the gateways count them, and as vLLM does.
 
         A server that can't be asked counts as busy at first (Docker may be away for a moment), then as gone.
         """
         count, deaf = self.work.balancers.sessions(self._servers()), False
-        for release in self._known():
-            if release.current:
-                try:
-                    count += in_flight(self.transport, live(self.transport, release.instance))
-                except Unreachable:
-                    raise
-                except HostError:
-                    deaf = True
+        for release in self._switched():
+            try:
+                count += in_flight(self.transport, live(self.transport, release.instance))
+            except Unreachable:
+                raise
+            except HostError:
+                deaf = True
         self.deaf_since = (self.deaf_since or time.monotonic()) if deaf else 0.0
         return count + int(deaf and time.monotonic() - self.deaf_since < _DEAF)
 
     def _servers(self) -> list[str]:
         return [f"{self.name}:{instance}" for instance in self.names]
+
+    def _ways(self) -> dict[str, str]:
+        """Every server here → its way, as its current release has it."""
+        address = self.work.address(self.name)
+        return {f"{self.name}:{r.instance}": way_of(r.about, address) for r in self._switched()}
+
+    def _switched(self) -> list[releases.Known]:
+        return [release for release in self._known() if release.current]
 
     def _known(self) -> tuple[releases.Known, ...]:
         return releases.read(self.transport.run(releases.SCRIPT).stdout)

@@ -31,15 +31,14 @@ def remembered(old: Live, measured: Measured) -> dict[str, Any]:
     return {"live": asdict(old), "measured": measured.as_json()}
 
 
-def seen_by_gateways(balancers: Balancers, host: str, instances: Sequence[str], seconds: float = 30) -> None:
-    """Wait until every gateway sees these instances of the host healthy.
+def seen_by_gateways(balancers: Balancers, host: str, ways: Mapping[str, str], seconds: float = 30) -> None:
+    """Wait until every gateway sees these servers of the host healthy, each on its way.
 
     Raises:
         GateFailed: one of them doesn't after ``seconds``.
     """
     until = time.monotonic() + seconds
-    servers = [f"{host}:{instance}" for instance in instances]
-    while balancers and (unseen := balancers.unseen(servers)):
+    while balancers and (unseen := balancers.unseen(ways)):
         if time.monotonic() > until:
             words = f"it isn't seen healthy by {', '.join(unseen)}"
             raise GateFailed(gates.Verdict("gateway", False, words, seconds), words, where=host)

@@ -20,7 +20,7 @@ BACK_AGAIN: Final = 180.0
 
 @dataclass(frozen=True)
 class Work:
-    """Handed to every turn; ``limits`` is host → its own, ``stopped`` is set by Ctrl-C."""
+    """Handed to every turn; ``limits`` and ``address`` are host → its own, ``stopped`` is set by Ctrl-C."""
 
     run: str
     owner: Owner
@@ -31,5 +31,6 @@ class Work:
     progress: Progress
     limits: Callable[[str], Rollout]
     stopped: threading.Event
+    address: Callable[[str], str]
     drain_seconds: float = 600.0
     back_again: float = BACK_AGAIN

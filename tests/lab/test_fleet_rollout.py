@@ -202,6 +202,31 @@ def test_rollback_brings_every_host_back_and_downloads_nothing(operator: Operato
     assert operator.releases() == before
 
 
+def test_a_port_is_changed_on_all_hosts_and_requests_go_where_each_host_is(operator: Operator, tmp_path: Path) -> None:
+    def ports(told: Fleet) -> set[str]:
+        states = told("gateway")["g1"].values()
+        assert {(state["up"], state["admin"]) for state in states} == {(True, "ready")}
+        return {state["address"].rpartition(":")[2] for state in states}
+
+    told = operator.told({"ROUND": "another port"}, port=8017)
+    with load(tmp_path) as found:
+        (change,) = [c for c in told("plan")["hosts"]["g1"]["changes"] if c["id"] == "gateway:config"]
+        assert "stays where it is until it is rolled out" in change["why"]
+        told("provision", "--yes")
+        time.sleep(12)  # until the gateway has looked at all of it twice
+        assert ports(told) == {"8000"}
+        done = told("rollout", "--yes", "--why", "another port", *QUICK)
+        assert set(done["ends"].values()) == {"DONE"}
+        assert ports(told) == {"8017"}
+        (change,) = told("plan")["hosts"]["g1"]["changes"][:1]
+        assert "forgets" in change["why"]
+        told("provision", "--yes")
+        time.sleep(6)
+        assert told("plan")["hosts"]["g1"]["changes"] == []
+        operator.all_is_well()
+    unharmed(found)
+
+
 def test_a_key_is_changed_on_all_hosts_and_no_request_fails(operator: Operator, tmp_path: Path) -> None:
     other = "lab-key-of-another-day"
     both = {"old": KEY, "new": other}

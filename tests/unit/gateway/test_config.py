@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from typing import Any
 
@@ -42,9 +43,47 @@ def test_one_key_is_one_backend_and_a_change_is_two_until_nobody_has_the_old_one
     assert len(re.findall("^backend ", spec(NEW).text({}, "/r"), re.M)) == 1
     text = spec(NEW).text({"h0:vl": old, "h1:vl": new}, "/r")
     assert sorted(re.findall(r"^backend .*:(\w+)$", text, re.M)) == sorted([old, new])
-    assert text.count("    server h0:vl 192.0.2.11:8000") == 2
+    assert text.count("    server h0:vl:192.0.2.11:8000 192.0.2.11:8000") == 2
     assert "rand(1000000)" in text
     assert "rand(" not in spec(NEW).text({"h0:vl": new}, "/r")
+
+
+def test_a_server_has_a_line_where_it_is_and_one_where_it_is_to_be_each_always_called_alike() -> None:
+    key = key_id(Secret(KEY))
+    there, here = f"{key}@192.0.2.11:8000", f"{key}@192.0.2.11:7000"
+    moving = spec().text({"h0:vl": here}, "/r")
+    assert re.findall(r"^    server (h0\S+ \S+)$", moving, re.M) == [
+        "h0:vl:192.0.2.11:7000 192.0.2.11:7000", "h0:vl:192.0.2.11:8000 192.0.2.11:8000"
+    ]  # fmt: skip
+    assert spec().text({"h0:vl": there}, "/r") == spec().text({}, "/r")
+    assert len(re.findall("^    server h1", moving, re.M)) == 1
+
+
+def seen(live: str, text: str) -> Observation:
+    coded = base64.b64encode(text.encode()).decode()
+    return Observation(f"current=abc\nsha256=0\nmode=700\nrows={key_id(Secret(KEY))}\ntext={coded}\nlive={live}")
+
+
+def test_the_plan_says_who_moves_and_what_is_forgotten() -> None:
+    key = key_id(Secret(KEY))
+    both = spec().text({"h0:vl": f"{key}@192.0.2.11:7000"}, "/r")
+    change = GatewayConfig(spec()).diff(seen(f"h0:vl={key}@192.0.2.11:7000 h1:vl={key}@192.0.2.12:8000", both))
+    assert change is not None
+    assert "h0:vl stays where it is until it is rolled out" in change.why
+    assert "forgets" not in change.why
+    change = GatewayConfig(spec()).diff(seen(f"h0:vl={key}@192.0.2.11:8000 h1:vl={key}@192.0.2.12:8000", both))
+    assert change is not None
+    assert "forgets h0:vl at 192.0.2.11:7000: no server is there" in change.why
+    assert "stays" not in change.why
+
+
+def test_who_was_remembered_without_an_address_is_where_the_configuration_before_had_it() -> None:
+    key = key_id(Secret(KEY))
+    before = "    server h0:vl 192.0.2.11:7000\n    server h1:vl [2001:db8::1]:8000\n"
+    change = GatewayConfig(spec()).diff(seen(f"h0:vl={key} h1:vl={key}", before))
+    assert change is not None
+    assert "server h0:vl:192.0.2.11:7000 192.0.2.11:7000" in change.diff
+    assert "server h1:vl:2001:db8::1:8000 [2001:db8::1]:8000" in change.diff
 
 
 def test_a_model_without_keys_asks_for_none_and_sends_none() -> None:

@@ -34,14 +34,16 @@ def balancer(told: dict[str, Any]) -> ExecutableBalancer:
 def test_each_is_run_once_a_server_and_told_all_there_is_to_know(told: dict[str, Any], tmp_path: Path) -> None:
     one = balancer(told)
     one.drain(["h1:vl"], seconds=600, who="me@here")
-    one.ready({"h1:vl": "abc"})
+    one.ready({"h1:vl": "abc@2001:db8::7:9000"})
     calls = (tmp_path / "calls").read_text().splitlines()
     assert calls[0] == "drain h1:vl"
     for line in ("FLEET_ADDRESS=192.0.2.11", "FLEET_PORT=8000", "FLEET_HOST=h1", "FLEET_INSTANCE=vl",
                  "FLEET_MODEL=Qwen2.5-VL-7B", "FLEET_SECONDS=600", "FLEET_WHO=me@here"):  # fmt: skip
         assert line in calls
     assert "undrain h1:vl" in calls
-    assert "FLEET_KEY_ID=abc" in calls
+    then = calls[calls.index("undrain h1:vl") :]
+    for line in ("FLEET_KEY_ID=abc", "FLEET_ADDRESS=2001:db8::7", "FLEET_PORT=9000"):
+        assert line in then
     state = one.states()["h1:vl"]
     assert (state.up, state.admin, state.sessions, state.expires) == (True, "drain", 3, None)
 

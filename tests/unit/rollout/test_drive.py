@@ -116,7 +116,7 @@ def turn(world: World, journal_: Journal, **more: Any) -> Turn:
     transport = FakeTransport("h1", [("flock", "locked"), ("release\\+=", world.known), ("date", "7"), ("", "")])
     work = Work(
         journal_.run, Owner("me", "now", "rollout"), "why", world, Balancers([world], patience=0),
-        journal_, Progress(quiet=True), lambda name: Rollout(), threading.Event(), back_again=5,
+        journal_, Progress(quiet=True), lambda name: Rollout(), threading.Event(), lambda name: "", back_again=5,
     )  # fmt: skip
     return Turn("h1", transport, work, **more)
 

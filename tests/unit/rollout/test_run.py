@@ -67,7 +67,7 @@ def book() -> Iterator[Journal]:
 def rollout(fleet: Fleet, book: Journal, told: list[str] | None = None, **options: Any) -> Rollout:
     work = Work(
         "r1", Owner("me", "now", "rollout"), "", None, Balancers([]), book, Progress(quiet=True),  # type: ignore[arg-type]  # no turn switches here
-        lambda name: Told(), threading.Event(),
+        lambda name: Told(), threading.Event(), lambda name: "",
     )  # fmt: skip
     members = [Member(host, host[0], "", frozenset({"m"})) for host in HOSTS]
     tell = (lambda event, about: told.append(event)) if told is not None else (lambda event, about: None)
