@@ -55,6 +55,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self, name: str, key: str = "", port: int = 0) -> None:
         self.name = name
         self.key = key
+        self.model = MODEL
         self.healthy = True
         self.tokens = 20
         self.pause = 0.05
@@ -94,7 +95,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self._say(200 if told.healthy else 503, {})
         if told.key and self.headers.get("Authorization") != f"Bearer {told.key}":
             return self._say(401, {"error": "Unauthorized"})
-        return self._say(200, {"data": [{"id": MODEL}], "path": self.path})
+        return self._say(200, {"data": [{"id": told.model}], "path": self.path})
 
     def do_POST(self) -> None:
         told = self.server

@@ -39,7 +39,9 @@ def show(
         report.result_json({name: {s: _json(state) for s, state in found.items()} for name, found in told.items()})
     else:
         rows = [_row(name, state) for name, found in seen.items() for state in _states(found)]
-        report.table(["gateway", "server", "health", "admin", "requests", "until", "who", "key", "address"], rows)
+        report.table(
+            ["gateway", "server", "health", "admin", "requests", "until", "who", "model", "key", "address"], rows
+        )
     end_badly_if(seen)
 
 
@@ -165,10 +167,10 @@ def _row(name: str, state: ServerState) -> list[Any]:
 
 
 def _json(state: ServerState) -> dict[str, Any]:
-    key, at = split_way(state.way)
+    model, key, at = split_way(state.way)
     return {
         "up": state.up, "admin": state.admin, "sessions": state.sessions, "expires": state.expires,
-        "key": key, "address": at, "who": state.who,
+        "model": model, "key": key, "address": at, "who": state.who,
     }  # fmt: skip
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from fleet import hooks, releases, report
 from fleet.cli.session import Session
@@ -17,6 +18,7 @@ from fleet.rollout import marker
 from fleet.rollout.balancers import Balancers
 from fleet.rollout.drive import Turn
 from fleet.rollout.journal import Journal, Story
+from fleet.rollout.names import refuse_lost
 from fleet.rollout.options import Options
 from fleet.rollout.run import Outcome, Rollout, Serving, Tell
 from fleet.rollout.switching import Switch, ToInventory, serves
@@ -27,6 +29,8 @@ from fleet.survey import Survey
 from fleet.transport import Transport
 
 Surveys = Mapping[str, Survey | FleetError]
+#: What may wait on a gateway: no host's turn brings it about.
+_AT_GATEWAYS: Final = {"gateway:config", "gateway:running"}
 
 
 @dataclass
@@ -47,19 +51,48 @@ class Rolling:
             report.warn("no gateway and no executables of yours: nothing is drained, requests under way are cut off")
 
     def prepare(self, surveys: Surveys) -> dict[str, HostResult]:
-        """Everything that interrupts nothing, on all hosts and gateways, while the old releases serve."""
+        """Everything that interrupts nothing, on all hosts and gateways, while the old releases serve.
+
+        Where downtime is allowed, a gateway also gets what leaves a model without a server until hosts are switched.
+        """
         work = Provision(self.session.survey, self.session.owner, self.run, self.session.progress)
         beside = [name for name in self.session.gateways if name not in surveys]
-        gateways = self.session.survey_these(beside)
-        results = provision(self.session.crew, {**gateways, **surveys}, work)
-        return {name: result for name, result in results.items() if name in surveys or result.bad}
+        everybody = {**self.session.survey_these(beside), **surveys}
+        only = {n: s for n, s in everybody.items() if isinstance(s, Survey) and not s.target.settings.instances}
+        results = provision(
+            self.session.crew, only, dataclasses.replace(work, interrupt=self.options.allow_downtime)
+        ) | provision(self.session.crew, {n: s for n, s in everybody.items() if n not in only}, work)
+        return {name: results[name] for name in everybody if name in surveys or results[name].bad}
+
+    def names_stay(self, targets: Mapping[str, Mapping[str, str]] | None = None) -> None:
+        """Refuse what takes a name away that clients ask for; ``targets`` are releases that are gone back to.
+
+        Raises:
+            NoCapacity: no server would have a name all along that one has now.
+            UsageError: a release has another name than the inventory, by which gateways send it requests.
+        """
+        everybody = {**self.session.peers, **self.session.settings}
+        wanted = {f"{host}:{i.name}": i.served_name for host, told in everybody.items() for i in told.instances}
+        came = self.session.crew.each(self.session.names, lambda _, transport: releases.ask(transport))
+        known = [(host, r) for host, found in came.items() if not isinstance(found, FleetError) for r in found]
+        for host, release in known:
+            there, inventory = str(release.about.get("served_name", "")), wanted.get(f"{host}:{release.instance}")
+            back = (targets or {}).get(host, {}).get(release.instance) == release.release
+            if self.balancers and back and there != inventory:
+                raise UsageError(
+                    f"release {release.number} of {release.instance} serves {there}, the inventory says {inventory}",
+                    where=host, hint="set in the inventory what it had (served_name, model, …), and roll that out",
+                )  # fmt: skip
+        if not self.options.allow_downtime and not targets:
+            serve = [(f"{host}:{r.instance}", str(r.about.get("served_name", ""))) for host, r in known if r.good]
+            refuse_lost({server: name for server, name in serve if name}, wanted, self.session.names)
 
     def members(self, surveys: Surveys) -> list[Member]:
         """The hosts on which something waits, each with its class."""
         return [
             member_of(name, seen)
             for name, seen in surveys.items()
-            if isinstance(seen, Survey) and seen.plan.waits and not seen.plan.blocked
+            if isinstance(seen, Survey) and not seen.plan.blocked and {c.id for c in seen.plan.waits} - _AT_GATEWAYS
         ]
 
     def serving(self) -> Serving:

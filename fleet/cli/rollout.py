@@ -85,6 +85,7 @@ def rollout(
         surveys = session.survey_all()
         rolling.nobody_else_is_at_it(session, session.run_name)
         roll = rolling_of(session, options, session.run_name, why)
+        roll.names_stay()
         waves = roll.waves(roll.members(surveys))
         if not json:
             views.show_plan(surveys, diffs=False)
@@ -138,6 +139,7 @@ def rollback(
         targets = rolling.targets(session, int(to))
         surveys = {name: seen for name, seen in session.survey_all().items() if name in targets}
         roll = rolling_of(session, options, session.run_name, why)
+        roll.names_stay(targets)
         members = [rolling.member_of(name, seen) for name, seen in surveys.items() if not isinstance(seen, FleetError)]
         waves = roll.waves(members)
         if not json:

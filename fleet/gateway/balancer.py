@@ -1,7 +1,8 @@
 """What a rollout asks of whatever stands before the instances. A server is ``HOST:INSTANCE``.
 
-A server's *way* is how requests get to it, ``KEYID@ADDRESS:PORT``: the key that it asks for and where it listens. Both
-change only when the instance itself does, so each gateway remembers the way of every server as it is now.
+A server's *way* is how requests get to it, ``MODEL:KEYID@ADDRESS:PORT``: what it serves (its slug), the key that it
+asks for and where it listens. They change only when the instance itself does, so each gateway remembers the way of
+each server as it is now.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class ServerState:
         """Whether it is seen healthy on this way: a whole one, a key's id alone, or empty for any."""
         if not way or not self.well:
             return self.up
-        return any(has == way or has.startswith(f"{way}@") for has in self.well)
+        return any(has == way or f":{way}@" in has for has in self.well)
 
 
 class Balancer(Protocol):
@@ -70,7 +71,8 @@ def key_id(key: Secret | None) -> str:
     return slow_digest(key.reveal(), "key")[:12] if key else OPEN
 
 
-def split_way(way: str) -> tuple[str, str]:
-    """A way's key and address; each empty where it isn't said."""
-    key, _, at = way.partition("@")
-    return key, at
+def split_way(way: str) -> tuple[str, str, str]:
+    """A way's model, key and address; each empty where it isn't said."""
+    to, _, at = way.partition("@")
+    model, _, key = to.rpartition(":")
+    return model, key, at

@@ -7,11 +7,16 @@ maintenance in all of them but one. Mostly there is one key; while it is changed
 So it is with addresses: in each backend a server has a line for the address that it is to have, and one for the address
 that it has now, where that is another. A line is named by server and address, never by which of the two it is: what a
 reload hands on of a line called so is then true of it, before a move, in the middle, and after it.
+
+A server that is to serve another model is behind that one at once, where its health check, which asks for the name,
+keeps requests from it until it does.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import groupby
@@ -33,7 +38,7 @@ ID: Final = "@ID@"
 class Spec:
     """All that a gateway's configuration is made of, but for the ways that its servers have now.
 
-    Those come as ``live``: server → its way (``KEYID@ADDRESS:PORT``), for servers of which one is known.
+    Those come as ``live``: server → its way (``MODEL:KEYID@ADDRESS:PORT``), for servers of which one is known.
     """
 
     models: tuple[Model, ...]
@@ -70,7 +75,8 @@ class Spec:
     def ids(self, model: Model, live: Mapping[str, str]) -> tuple[str, ...]:
         """The keys that a model's servers have now or are to have."""
         found = {key_id(server.key) for server in model.servers}
-        found |= {split_way(live[server.name])[0] for server in model.servers if server.name in live}
+        now = (split_way(live[server.name]) for server in model.servers if server.name in live)
+        found |= {key for slug, key, _ in now if slug in (model.slug, "")}
         return tuple(sorted(found)) or (OPEN,)
 
     def asks(self, model: Model) -> bool:
@@ -85,7 +91,7 @@ class Spec:
             return {
                 "slug": told.slug, "prefix": told.prefix,
                 "servers": [line for server in told.servers for line in _lines(server, live)],
-                "asks": self.asks(told), "backends": backends,
+                "asks": self.asks(told), "backends": backends, "listed": _listed(told.name),
             }  # fmt: skip
 
         # On a shared port the longest prefix is asked for first, and who has none takes what is left.
@@ -108,10 +114,16 @@ class Spec:
         return hashlib.sha256("\0".join([self.text(live, run), *secrets]).encode()).hexdigest()[:12]
 
 
+def _listed(name: str) -> str:
+    """A regular expression, quoted for HAProxy, for what ``/v1/models`` says of a model that is served."""
+    said = re.sub(r"[][{}()*+?^$|.\\]", r"\\\g<0>", json.dumps(name, ensure_ascii=False))
+    return "'" + f'"id": *{said}'.replace("'", "'\\''") + "'"
+
+
 def _lines(server: Server, live: Mapping[str, str]) -> list[dict[str, str]]:
     """A server's lines in each backend: where it is to be, and where it is now."""
-    _, wanted = split_way(server.way)
-    _, now = split_way(live.get(server.name, server.way))
+    *_, wanted = split_way(server.way)
+    *_, now = split_way(live.get(server.name, server.way))
     found = []
     for at in sorted({wanted, now or wanted}):
         address, _, port = at.rpartition(":")

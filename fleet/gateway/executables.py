@@ -62,7 +62,7 @@ class ExecutableBalancer:
             HostError: it isn't there, says no, or doesn't end in time.
         """
         for server, way in servers.items():
-            key, at = split_way(way)
+            _, key, at = split_way(way)
             address, _, port = at.rpartition(":")
             where = {"FLEET_ADDRESS": address, "FLEET_PORT": port} if at else {}
             self._run(self._told.undrain, server, {"FLEET_KEY_ID": key, **where})

@@ -24,11 +24,12 @@ class Server:
     address: str
     port: int
     key: Secret | None
+    model: str
 
     @property
     def way(self) -> str:
-        """How the inventory wants it to be reached: ``KEYID@ADDRESS:PORT``."""
-        return f"{key_id(self.key)}@{self.address}:{self.port}"
+        """How the inventory wants it to be reached: ``MODEL:KEYID@ADDRESS:PORT``."""
+        return f"{slug(self.model)}:{key_id(self.key)}@{self.address}:{self.port}"
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,8 @@ def models_of(told: Gateway, peers: Mapping[str, HostSettings]) -> tuple[Model, 
     for host, settings in sorted(peers.items()):
         for instance in settings.instances:
             if address := reached_at(settings, instance):
-                server = Server(server_name(host, instance.name), address, instance.port, instance.api_key)
-                servers.setdefault(instance.served_name, []).append(server)
+                name, model = server_name(host, instance.name), instance.served_name
+                servers.setdefault(model, []).append(Server(name, address, instance.port, instance.api_key, model))
     found = []
     for name in sorted({*servers, *told.models}):
         where = told.models.get(name)
@@ -72,9 +73,9 @@ def way_of(about: Mapping[str, Any], address: str) -> str:
 
     The key's id alone where the release doesn't say where it listens.
     """
-    key, port = str(about.get("key") or ""), about.get("port")
+    key, port, model = str(about.get("key") or ""), about.get("port"), about.get("served_name") or about.get("model")
     at = _reached(str(about.get("listen") or "localhost"), address)
-    return f"{key}@{at}:{port}" if key and at and port else key
+    return f"{slug(str(model))}:{key}@{at}:{port}" if model and key and at and port else key
 
 
 def _reached(listen: str, own: str) -> str:

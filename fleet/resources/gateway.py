@@ -72,7 +72,7 @@ echo "live=$(cd {quote(self.places.servers)} 2>/dev/null && for f in *; do
         old, live = seen.get("current"), self._live(seen)
         new = self.spec.id(live, self.places.run)
         text = self._text(live)
-        unknown = set(self.spec.servers) - {name for name, way in _pairs(seen).items() if split_way(way)[1]}
+        unknown = set(self.spec.servers) - {name for name, way in _pairs(seen).items() if split_way(way)[2]}
         whole = (
             seen.get("sha256") == hashlib.sha256(text.encode()).hexdigest()
             and seen.get("rows").split() == sorted(self._rows(live))
@@ -90,11 +90,18 @@ echo "live=$(cd {quote(self.places.servers)} 2>/dev/null && for f in *; do
         left = [f"{name} at {at}" for name, at in _places(before) - _places(text) if name in self.spec.servers]
         if left:
             why += f"; forgets {_some(left)}: no server is there"
-        moving = [name for name, way in live.items() if split_way(way)[1] != split_way(self.spec.servers[name])[1]]
+        wanted = {name: split_way(self.spec.servers[name]) for name in live}
+        moving = [name for name, way in live.items() if split_way(way)[2] != wanted[name][2]]
         if moving:
             why += f"; {_some(moving)} stays where it is until it is rolled out"
+        other = [name for name, way in live.items() if split_way(way)[0] != wanted[name][0]]
+        if other:
+            why += f"; {_some(other)} gets no requests until it serves its new model"
+        lost = self._lost(before)
+        if lost:
+            why += f"; {_some(lost)} would have no server any more, until hosts are rolled out"
         lines = unified(before, text, "haproxy.cfg") or "(keys, clients or the certificate change; they aren't shown)"
-        return Change(self.id, "update", why, lines)
+        return Change(self.id, "update", why, lines, tuple(f"model {slug}" for slug in sorted(lost)))
 
     def apply(self, seen: Observation) -> Sequence[Step]:
         """Write all beside the old one, let HAProxy judge it, and only then let it count."""
@@ -152,6 +159,17 @@ FLEET_GATEWAY_STATE={servers} FLEET_GATEWAY_RUN={quote(self.places.run)} \\
   {words(self.places.tool, "known", *pairs)}""")
         return "\n".join(lines)
 
+    def _lost(self, text: str) -> list[str]:
+        """Models of the configuration ``text`` whose servers all serve another one or none, but for hosts that left."""
+        stay = {model.slug: {server.name for server in model.servers} for model in self.spec.models}
+        hosts = {server.partition(":")[0] for server in self.spec.servers}
+        found = []
+        for slug, servers in _behind(text).items():
+            here = {server for server in servers if server.partition(":")[0] in hosts}
+            if here and not servers & stay.get(slug, set()):
+                found.append(slug)
+        return sorted(found)
+
     def _live(self, seen: Observation) -> dict[str, str]:
         """Server → its way now, where the inventory has the server; with the wanted key where nobody knows its own."""
         known = {OPEN, *self.spec.keys, *seen.get("rows").split()}
@@ -159,13 +177,14 @@ FLEET_GATEWAY_STATE={servers} FLEET_GATEWAY_RUN={quote(self.places.run)} \\
         live = {}
         for name, way in _pairs(seen).items():
             if name in self.spec.servers:
-                key, at = split_way(way)
-                wanted_key, wanted_at = split_way(self.spec.servers[name])
-                live[name] = f"{key if key in known else wanted_key}@{at or before.get(name, wanted_at)}"
+                model, key, at = split_way(way)
+                wanted_model, wanted_key, wanted_at = split_way(self.spec.servers[name])
+                key, at = key if key in known else wanted_key, at or before.get(name, wanted_at)
+                live[name] = f"{model or wanted_model}:{key}@{at}"
         return live
 
     def _rows(self, live: dict[str, str]) -> set[str]:
-        return {name for name in (*self.spec.keys, *(split_way(way)[0] for way in live.values())) if name != OPEN}
+        return {name for name in (*self.spec.keys, *(split_way(way)[1] for way in live.values())) if name != OPEN}
 
     def _text(self, live: dict[str, str]) -> str:
         return self.spec.text(live, self.places.run).replace(ID, self.spec.id(live, self.places.run))
@@ -239,6 +258,15 @@ def _places(text: str) -> set[tuple[str, str]]:
     found = set()
     for line, at in re.findall(r"^    server (\S+) (\S+)$", text, re.M):
         found.add((":".join(line.split(":")[:2]), at.replace("[", "").replace("]", "")))
+    return found
+
+
+def _behind(text: str) -> dict[str, set[str]]:
+    """Every model of a configuration, by its short name, with its servers."""
+    found: dict[str, set[str]] = {}
+    for block in re.split(r"^(?=backend |frontend )", text, flags=re.M):
+        if named := re.match(r"backend (\S+):\w+\n", block):
+            found.setdefault(named[1], set()).update(server for server, _ in _places(block))
     return found
 
 

@@ -34,7 +34,7 @@ def balancer(told: dict[str, Any]) -> ExecutableBalancer:
 def test_each_is_run_once_a_server_and_told_all_there_is_to_know(told: dict[str, Any], tmp_path: Path) -> None:
     one = balancer(told)
     one.drain(["h1:vl"], seconds=600, who="me@here")
-    one.ready({"h1:vl": "abc@2001:db8::7:9000"})
+    one.ready({"h1:vl": "vl:abc@2001:db8::7:9000"})
     calls = (tmp_path / "calls").read_text().splitlines()
     assert calls[0] == "drain h1:vl"
     for line in ("FLEET_ADDRESS=192.0.2.11", "FLEET_PORT=8000", "FLEET_HOST=h1", "FLEET_INSTANCE=vl",

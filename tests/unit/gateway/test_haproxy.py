@@ -14,7 +14,7 @@ import pytest
 from fleet.errors import CommandFailed
 from fleet.gateway.balancer import key_id
 from fleet.secret import Secret
-from tests.gateway import WHY_NOT, Gateway, Server, free_port, load, until
+from tests.gateway import MODEL, WHY_NOT, Gateway, Server, free_port, load, until
 
 pytestmark = pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)
 KEY = "sk-one-0123456789"
@@ -208,7 +208,7 @@ def test_a_drain_that_ends_by_itself_finds_the_key_that_the_server_has_now(
     servers[0].key = NEW
     with load(gateway, lambda: NEW) as answers:
         gateway.sweep_until(lambda: gateway.balancer.states()["h1:vl"].admin == "ready", "it is put back")
-        assert gateway.balancer.states()["h1:vl"].way == f"{key_id(Secret(NEW))}@127.0.0.1:{servers[0].port}"
+        assert gateway.balancer.states()["h1:vl"].way == way(servers[0].port, NEW)
         time.sleep(1)
     assert {status for status, _ in answers} == {200}
     assert {answer["server"] for _, answer in answers} == {"h1", "h2"}
@@ -218,13 +218,13 @@ def test_a_server_that_came_back_with_another_key_is_found_out(gateway: Gateway,
     gateway.behind(*servers, h1=NEW, h2=NEW)
     gateway.provision()
     servers[0].key = NEW  # not by a rollout
-    known = key_id(Secret(NEW))
+    known = f"{MODEL}:{key_id(Secret(NEW))}@"
     gateway.sweep_until(lambda: gateway.balancer.states()["h1:vl"].way.startswith(known), "its key is found")
     assert {gateway.ask(key=KEY)[1]["server"] for _ in range(20)} == {"h1", "h2"}
 
 
 def way(port: int, key: str = KEY) -> str:
-    return f"{key_id(Secret(key))}@127.0.0.1:{port}"
+    return f"{MODEL}:{key_id(Secret(key))}@127.0.0.1:{port}"
 
 
 def why(gateway: Gateway) -> str:
@@ -266,6 +266,55 @@ def test_servers_move_to_other_ports_under_load_without_a_failure(gateway: Gatew
     text = Path(gateway.places.root, "current", "haproxy.cfg").read_text()
     assert not [port for port in old.values() if f":{port}\n" in text]
     assert why(gateway) == ""
+
+
+@BOTH
+def test_a_server_that_is_to_serve_another_model_is_asked_for_it_when_it_does_and_never_before(
+    tmp_path: Path, servers: list[Server], shell: tuple[str, ...]
+) -> None:
+    other = Server("h3", KEY)
+    other.model = "other"
+    gateway = Gateway(tmp_path, shell, models={MODEL: {"prefix": "/vl"}, "other": {}})
+    gateway.behind(*servers, other, models={"h3": "other"})
+    gateway.provision()
+    name, new = "h1:vl", f"other:{way(servers[0].port).partition(':')[2]}"
+    try:
+        with load(gateway, lambda: KEY) as answers:  # of the model without a prefix
+            gateway.behind(*servers, other, models={"h1": "other", "h3": "other"})
+            assert "h1:vl gets no requests until it serves its new model" in why(gateway)
+            gateway.provision()
+            for _ in range(12):
+                time.sleep(0.5)
+                gateway.sweep()
+            assert {answer["server"] for _, answer in answers} == {"h3"}
+            assert gateway.balancer.states()[name].way == way(servers[0].port), "what it serves now is remembered"
+            assert {gateway.ask("/vl/v1/chat/completions", key=KEY)[1]["server"] for _ in range(6)} == {"h2"}
+            gateway.balancer.drain([name], seconds=60, who="rollout")
+            servers[0].model = "other"
+            until(lambda: gateway.balancer.states()[name].is_well(new), "it is seen with its new model")
+            gateway.balancer.ready({name: new})
+            until(lambda: {answer["server"] for _, answer in answers} == {"h1", "h3"}, "it gets the new model's")
+        assert {status for status, _ in answers} == {200}
+        assert gateway.balancer.states()[name].way == new
+        assert why(gateway) == ""
+    finally:
+        gateway.kill()
+        other.stop()
+
+
+def test_a_server_with_a_new_model_that_nobody_said_is_found_out(tmp_path: Path, servers: list[Server]) -> None:
+    gateway = Gateway(tmp_path, models={MODEL: {"prefix": "/vl"}, "other": {}})
+    gateway.behind(*servers)
+    gateway.provision()
+    gateway.behind(*servers, models={"h1": "other"})
+    gateway.provision()
+    try:
+        assert gateway.ask(key=KEY)[0] == 503
+        servers[0].model = "other"
+        gateway.sweep_until(lambda: gateway.balancer.states()["h1:vl"].way.startswith("other:"), "it is found")
+        assert gateway.ask(key=KEY)[1]["server"] == "h1"
+    finally:
+        gateway.kill()
 
 
 def test_a_move_that_nobody_ended_is_ended_by_the_gateway(gateway: Gateway, servers: list[Server]) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from fleet.errors import Findings
-from fleet.gateway.balancer import OPEN, key_id
+from fleet.gateway.balancer import OPEN, key_id, split_way
 from fleet.gateway.models import check_gateways, key_ids, models_of, slug, way_of
 from fleet.secret import Secret
 from fleet.settings import HostSettings
@@ -45,10 +45,12 @@ def test_an_instance_on_all_addresses_is_reached_at_its_hosts_and_one_on_loopbac
 
 
 def test_the_way_to_a_release_is_its_own_or_its_hosts_address_or_no_more_than_its_key() -> None:
-    about = {"key": "abc", "listen": "192.0.2.11", "port": 8000}
-    assert way_of(about, "192.0.2.99") == "abc@192.0.2.11:8000"
-    assert way_of({**about, "listen": "0.0.0.0"}, "192.0.2.99") == "abc@192.0.2.99:8000"
-    assert way_of({**about, "listen": "::"}, "2001:db8::9") == "abc@2001:db8::9:8000"
+    about = {"key": "abc", "listen": "192.0.2.11", "port": 8000, "served_name": "vl"}
+    assert way_of(about, "192.0.2.99") == "vl:abc@192.0.2.11:8000"
+    assert way_of({**about, "listen": "0.0.0.0"}, "192.0.2.99") == "vl:abc@192.0.2.99:8000"
+    assert way_of({**about, "listen": "::"}, "2001:db8::9") == "vl:abc@2001:db8::9:8000"
+    assert split_way("vl:abc@2001:db8::9:8000") == ("vl", "abc", "2001:db8::9:8000")
+    assert split_way("abc") == ("", "abc", "")
     for less in ({**about, "listen": "0.0.0.0"}, {**about, "listen": "127.0.0.1"}, {"key": "abc"}):
         assert way_of(less, "") == "abc"
     assert way_of({}, "192.0.2.99") == ""
