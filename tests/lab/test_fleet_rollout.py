@@ -108,7 +108,9 @@ def operator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
     services.fault({})
 
 
-def test_a_new_setting_reaches_all_hosts_and_no_request_fails(operator: Operator, tmp_path: Path) -> None:
+def test_a_new_setting_reaches_all_hosts_and_a_rollback_takes_it_back_without_a_download_or_a_failed_request(
+    operator: Operator, tmp_path: Path
+) -> None:
     before = operator.releases()
     with load(tmp_path) as found:
         done = operator.told({"ROUND": 1})("rollout", "--yes", "--why", "round one", *QUICK)
@@ -117,57 +119,34 @@ def test_a_new_setting_reaches_all_hosts_and_no_request_fails(operator: Operator
     assert [wave["canary"] for wave in done["waves"]] == [True, True, True]  # three hosts, three classes
     assert all(operator.releases()[host] != before[host] for host in HOSTS)
     operator.all_is_well()
+    services.fault({})  # the hub's log begins anew
+    with load(tmp_path) as found:
+        done = operator.fleet("rollback", "--yes", *QUICK)
+    unharmed(found)
+    assert services.hub_log() == []
+    assert set(done["ends"].values()) == {"DONE"}
+    assert operator.releases() == before
 
 
-@pytest.mark.parametrize(
-    ("bad", "gate"),
-    [
-        ({"FLEETLAB_NONSENSE": "repeat"}, "answers"),
-        ({"FLEETLAB_TOKENS_PER_SECOND": 60}, "speed"),
-        ({"FLEETLAB_DIES_AFTER": 25}, "steady"),
-    ],
-    ids=["nonsense", "slow", "dies"],
-)
-def test_a_worse_release_is_stopped_at_the_first_canary_and_put_back(
-    operator: Operator, tmp_path: Path, bad: dict[str, object], gate: str
-) -> None:
+def test_a_worse_release_is_stopped_at_the_first_canary_and_put_back(operator: Operator, tmp_path: Path) -> None:
     before = operator.releases()
     with load(tmp_path) as found:
-        healthy = "40s" if gate == "steady" else "2s"
-        done = operator.told({"ROUND": 1, **bad})("rollout", "--yes", "--min-healthy", healthy, *QUICK[2:], status=1)
+        done = operator.told({"ROUND": 1, "FLEETLAB_NONSENSE": "repeat"})("rollout", "--yes", *QUICK, status=1)
     unharmed(found)
     first = done["waves"][0]["hosts"][0]
     assert done["ends"] == {first: "REVERTED"}
-    assert done["hosts"][first]["failures"][0]["resource"] == f"gate {gate}"
+    assert done["hosts"][first]["failures"][0]["resource"] == "gate answers"
     assert operator.releases() == before
     operator.all_is_well()
 
 
-@pytest.mark.parametrize(("moment", "verb"), [("restart serving", "resume"), ("gates", "abort"), ("draining", "abort")])
-def test_a_killed_rollout_is_taken_up_again_by_resume_or_abort(
-    operator: Operator, tmp_path: Path, moment: str, verb: str
-) -> None:
-    before = operator.releases()
-    told = operator.told({"ROUND": f"killed at {moment}"})
-    told("provision", "--yes")
-    with load(tmp_path) as found:
-        process = told.start("rollout", "--yes", *QUICK)
-        assert process.stderr
-        for line in process.stderr:
-            if moment in line and "waits" not in line:
-                break
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        refused = operator.fleet("rollout", "--yes", status=2)
-        assert "was cut off" in refused["error"]["message"]
-        done = told(f"rollout.{verb}", "--yes", inventory=False)
-    unharmed(found)
-    now = operator.releases()
-    if verb == "resume":
-        assert set(done["ends"].values()) == {"DONE"}
-        assert all(now[host] != before[host] for host in HOSTS)
-    else:
-        assert now == before
+def test_a_name_that_clients_ask_for_is_not_taken_away_unsaid(operator: Operator) -> None:
+    told = operator.told({"ROUND": 1}, served_name="Qwen3-VL")
+    plan = told("plan")["hosts"]["g1"]
+    assert [change["interrupts"] for change in plan["waits_for_rollout"]] == [["model Qwen2.5-VL-7B"]]
+    refused = told("rollout", "--yes", status=2)
+    assert "Qwen2.5-VL-7B would be left without capacity" in refused["error"]["message"]
+    assert "served_name: Qwen2.5-VL-7B" in refused["error"]["hint"]
     operator.all_is_well()
 
 
@@ -189,31 +168,26 @@ def test_a_drain_that_nobody_comes_back_for_ends_by_itself(operator: Operator) -
     operator.all_is_well()
 
 
-def test_rollback_brings_every_host_back_and_downloads_nothing(operator: Operator, tmp_path: Path) -> None:
-    before = operator.releases()
-    operator.told({"ROUND": "to be taken back"})("rollout", "--yes", *QUICK)
-    assert operator.releases() != before
-    services.fault({})  # the hub's log begins anew
-    with load(tmp_path) as found:
-        done = operator.fleet("rollback", "--yes", *QUICK)
-    unharmed(found)
-    assert services.hub_log() == []
-    assert set(done["ends"].values()) == {"DONE"}
-    assert operator.releases() == before
-
-
-def test_a_port_is_changed_on_all_hosts_and_requests_go_where_each_host_is(operator: Operator, tmp_path: Path) -> None:
+def test_a_port_and_a_key_are_changed_on_all_hosts_and_requests_go_where_each_host_is(
+    operator: Operator, tmp_path: Path
+) -> None:
     def ports(told: Fleet) -> set[str]:
         states = told("gateway")["g1"].values()
         assert {(state["up"], state["admin"]) for state in states} == {(True, "ready")}
         return {state["address"].rpartition(":")[2] for state in states}
 
-    told = operator.told({"ROUND": "another port"}, port=8017)
+    other = "lab-key-of-another-day"
+    keys = {"keys": {"old": KEY, "new": other}, "drain_seconds": 20}
+    document = {"all": {"children": {"gateway": {"vars": {"gateway": keys}}}}}
+    both = operator.fleet.told(operator.place / "keys.yml", document)
+    both("provision", "--hosts", "gateway", "--yes")
+    told = operator.told({"ROUND": "another port"}, port=8017, api_key=other)
+    told.inventory += ["--inventory", str(operator.place / "keys.yml")]
     with load(tmp_path) as found:
         (change,) = [c for c in told("plan")["hosts"]["g1"]["changes"] if c["id"] == "gateway:config"]
         assert "stays where it is until it is rolled out" in change["why"]
         told("provision", "--yes")
-        time.sleep(12)  # until the gateway has looked at all of it twice
+        time.sleep(7)  # until the gateway has looked at all of it by itself
         assert ports(told) == {"8000"}
         done = told("rollout", "--yes", "--why", "another port", *QUICK)
         assert set(done["ends"].values()) == {"DONE"}
@@ -221,23 +195,8 @@ def test_a_port_is_changed_on_all_hosts_and_requests_go_where_each_host_is(opera
         (change,) = told("plan")["hosts"]["g1"]["changes"][:1]
         assert "forgets" in change["why"]
         told("provision", "--yes")
-        time.sleep(6)
         assert told("plan")["hosts"]["g1"]["changes"] == []
         operator.all_is_well()
-    unharmed(found)
-
-
-def test_a_key_is_changed_on_all_hosts_and_no_request_fails(operator: Operator, tmp_path: Path) -> None:
-    other = "lab-key-of-another-day"
-    both = {"old": KEY, "new": other}
-    operator.number += 1
-    document = {"all": {"children": {"gateway": {"vars": {"gateway": {"keys": both, "drain_seconds": 20}}}}}}
-    first = operator.fleet.told(operator.place / "keys.yml", document)
-    first("provision", "--hosts", "gateway", "--yes")
-    told = operator.told({"ROUND": "new key"}, api_key=other)
-    told.inventory += ["--inventory", str(operator.place / "keys.yml")]
-    with load(tmp_path) as found:
-        told("rollout", "--yes", *QUICK)
     unharmed(found)
     with load(tmp_path, key=other, workers=1) as found:
         time.sleep(2)
