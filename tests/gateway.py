@@ -143,6 +143,7 @@ class Gateway:
         self.port, self.stats_port = free_port(), free_port()
         self.told = {"port": self.port, "stats_port": self.stats_port, "slow_start": 0, "listen": "127.0.0.1", **told}
         self.peers: dict[str, HostSettings] = {}
+        self.kept = 0  #: seconds that a reload waits where servers move
         self.process: subprocess.Popen[bytes] | None = None
         self.log = path / "haproxy.log"
         self.host.program(
@@ -174,7 +175,7 @@ class Gateway:
 
     def resources(self) -> tuple[GatewayConfig, GatewayRunning]:
         settings = HostSettings.model_validate({"gateway": self.told})
-        return GatewayConfig(Spec.of(settings, self.peers), self.places), GatewayRunning(self.places)
+        return GatewayConfig(Spec.of(settings, self.peers), self.places), GatewayRunning(self.places, self.kept)
 
     def provision(self) -> None:
         """Bring the configuration about, and start HAProxy or reload it."""

@@ -32,6 +32,8 @@ from fleet.templates import render
 TEMPLATE: Final = TEMPLATES / "gateway" / "haproxy.cfg.j2"
 #: Stands for the configuration's own id in its text until that is known.
 ID: Final = "@ID@"
+#: Seconds for which a client's connection is kept between two requests.
+KEPT: Final = 30
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ class Spec:
         values = {
             "id": ID, "run": run, "listen": self.listen, "ports": ports, "tls": self.certificate is not None,
             "stats_port": self.stats_port, "slow_start": self.slow_start,
-            "connect_seconds": self.connect_seconds, "answer_seconds": self.answer_seconds,
+            "connect_seconds": self.connect_seconds, "answer_seconds": self.answer_seconds, "kept_seconds": KEPT,
         }  # fmt: skip
         return render(TEMPLATE, values)
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from fleet.gateway.balancer import OPEN, split_way
-from fleet.gateway.config import ID, Spec
+from fleet.gateway.config import ID, KEPT, Spec
 from fleet.resource import Change, Observation, Run, Step
 from fleet.resources.file import unified
 from fleet.secret import Secret
@@ -195,9 +195,14 @@ class GatewayRunning:
     """HAProxy runs with the configuration on disk: a reload, which interrupts nothing.
 
     Where the new one can't be taken over (an address that isn't here, a port that is held), the old one counts again.
+
+    The process before it ends what it began, and answers one more request on each connection that its clients kept: by
+    what it knows. So where servers change their way, this ends only when no such connection is left, and nobody moves
+    before. (A request for a server that is gone would find another; one with a key that is gone would be refused.)
     """
 
     places: Places = Places()
+    kept: int = KEPT
 
     @property
     def id(self) -> str:
@@ -239,9 +244,10 @@ if ! runs "$c"; then
   fi
   exit 1
 fi
-FLEET_GATEWAY_STATE={quote(self.places.servers)} FLEET_GATEWAY_RUN={quote(self.places.run)} \\
-  {quote(self.places.tool)} sweep
-cd {root}/configs; for d in *; do [ "$d" = "$c" ] || rm -rf "./$d"; done"""
+export FLEET_GATEWAY_STATE={quote(self.places.servers)} FLEET_GATEWAY_RUN={quote(self.places.run)}
+{quote(self.places.tool)} sweep
+cd {root}/configs; for d in *; do [ "$d" = "$c" ] || rm -rf "./$d"; done
+[ -z {quote(old)} ] || [ -z "$({quote(self.places.tool)} moving)" ] || sleep {self.kept}"""
         return [Run(script, timeout=120, what=f"reload {UNIT}")]
 
     def _running(self) -> str:

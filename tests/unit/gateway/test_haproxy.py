@@ -199,6 +199,28 @@ def test_a_key_is_changed_under_load_without_a_failure(gateway: Gateway, servers
     assert KEY not in "".join(p.read_text() for p in Path(gateway.places.root).rglob("*") if p.is_file())
 
 
+def test_a_reload_loses_no_kept_connection_while_a_key_is_changed_whichever_key_the_servers_have(
+    gateway: Gateway, servers: list[Server]
+) -> None:
+    for key in (KEY, NEW):  # once all have the one, once all have the other
+        gateway.behind(*servers, h1=KEY, h2=NEW)
+        gateway.provision()
+        for each in servers:
+            each.key = key
+            gateway.balancer.ready({f"{each.name}:vl": key_id(Secret(key))})
+        gateway.sweep_until(lambda: all(s.up for s in gateway.balancer.states().values()), "both are up")
+        with connection(gateway.port) as kept:
+            for number in range(2):
+                kept.request("POST", "/v1/chat/completions", b"{}", {"Authorization": f"Bearer {key}"})
+                answer = kept.getresponse()
+                answer.read()
+                assert answer.status == 200
+                if not number:
+                    gateway.told["slow_start"] = int(str(gateway.told["slow_start"])) + 1
+                    gateway.provision()
+                    time.sleep(0.5)
+
+
 def test_a_drain_that_ends_by_itself_finds_the_key_that_the_server_has_now(
     gateway: Gateway, servers: list[Server]
 ) -> None:
@@ -241,7 +263,13 @@ def test_servers_move_to_other_ports_under_load_without_a_failure(gateway: Gatew
     with load(gateway, lambda: KEY) as answers:
         gateway.behind(*servers, ports=new)
         assert "h1:vl, h2:vl stays where it is until it is rolled out" in why(gateway)
+        assert gateway.tool("moving").stdout == ""
+        gateway.kept = 2
+        began = time.monotonic()
         gateway.provision()  # nobody has moved yet
+        assert time.monotonic() - began > 2, "connections that clients kept aren't waited for"
+        assert sorted(gateway.tool("moving").stdout.split()) == ["h1:vl", "h2:vl"]
+        gateway.kept = 60
         assert why(gateway) == ""
         time.sleep(2)
         gateway.sweep()
@@ -288,6 +316,7 @@ def test_a_server_that_is_to_serve_another_model_is_asked_for_it_when_it_does_an
                 gateway.sweep()
             assert {answer["server"] for _, answer in answers} == {"h3"}
             assert gateway.balancer.states()[name].way == way(servers[0].port), "what it serves now is remembered"
+            assert gateway.tool("moving").stdout.split() == [name]
             assert {gateway.ask("/vl/v1/chat/completions", key=KEY)[1]["server"] for _ in range(6)} == {"h2"}
             gateway.balancer.drain([name], seconds=60, who="rollout")
             servers[0].model = "other"
