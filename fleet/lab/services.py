@@ -67,7 +67,7 @@ def start(name: str, *, mirror: Path | None = None) -> None:
     else:
         words = [*python, "fleet.lab.hub", str(machine.work() / "models"), SERVICE, str(HUB_PORT)]
     pid = machine.start(["ip", "netns", "exec", SERVICES, *words], place / f"{name}.log")
-    (place / f"{name}.pid").write_text(f"{pid} {words[0]}")
+    _pid_file(name).write_text(f"{pid} {words[0]}")
     for _ in range(100):
         with contextlib.suppress(OSError), socket.create_connection((SERVICE, _PORTS[name]), 0.5):
             return
@@ -78,11 +78,8 @@ def start(name: str, *, mirror: Path | None = None) -> None:
 
 def stop(name: str) -> None:
     """End one service, if the process that we started is still that one."""
-    file = machine.work() / "services" / f"{name}.pid"
-    with contextlib.suppress(OSError, ValueError):
-        pid_, _, program = file.read_text().partition(" ")
-        pid = int(pid_)
-        if program.encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
+    with contextlib.suppress(OSError):
+        if pid := _process(name):
             os.killpg(pid, signal.SIGTERM)
             for _ in range(50):
                 if not Path(f"/proc/{pid}").exists() or "State:\tZ" in Path(f"/proc/{pid}/status").read_text():
@@ -90,11 +87,17 @@ def stop(name: str) -> None:
                 time.sleep(0.1)
             else:
                 os.killpg(pid, signal.SIGKILL)
-    file.unlink(missing_ok=True)
+    _pid_file(name).unlink(missing_ok=True)
 
 
 def running(name: str) -> bool:
-    """Whether the service listens."""
+    """Whether the service's own process is there and listens.
+
+    A connection alone would say little: without the lab's network its addresses are the world's, and something out
+    there may take connections to any of them.
+    """
+    if not _process(name):
+        return False
     with contextlib.suppress(OSError), socket.create_connection((SERVICE, _PORTS[name]), 0.5):
         return True
     return False
@@ -112,6 +115,19 @@ def hub_log() -> list[dict[str, str]]:
     with urllib.request.urlopen(f"http://{SERVICE}:{HUB_PORT}/_log", timeout=10) as answer:
         log: list[dict[str, str]] = json.load(answer)["log"]
         return log
+
+
+def _pid_file(name: str) -> Path:
+    return machine.work() / "services" / f"{name}.pid"
+
+
+def _process(name: str) -> int:
+    """The process that we started, if it still is that one; else 0."""
+    with contextlib.suppress(OSError, ValueError):
+        pid, _, program = _pid_file(name).read_text().partition(" ")
+        if program.encode() in Path(f"/proc/{int(pid)}/cmdline").read_bytes():
+            return int(pid)
+    return 0
 
 
 def _registry_config(place: Path) -> Path:

@@ -18,6 +18,7 @@ from typing import Final
 
 #: How nspawn says that its host asked for a reboot (systemd's EXIT_FORCE_RESTART).
 REBOOT: Final = 133
+CGROUPS: Final = Path("/sys/fs/cgroup")
 
 
 def main() -> None:
@@ -87,11 +88,10 @@ def own_cgroup(name: str) -> None:
 
 def remove_cgroup(name: str) -> None:
     """Take it away again, with what the host made below; what still holds a process stays."""
-    for place in (*Path("/sys/fs/cgroup").glob(name), *Path("/sys/fs/cgroup").glob(f"*/{name}")):
-        below = sorted((p for p in place.rglob("*") if p.is_dir()), key=lambda p: len(p.parts), reverse=True)
-        for path in (*below, place):
+    for place in (*CGROUPS.glob(name), *CGROUPS.glob(f"*/{name}")):
+        for path, _, _ in os.walk(place, topdown=False):  # which passes over what goes away meanwhile
             with contextlib.suppress(OSError):
-                path.rmdir()
+                Path(path).rmdir()
 
 
 if __name__ == "__main__":
