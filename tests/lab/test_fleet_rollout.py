@@ -150,7 +150,33 @@ def test_a_name_that_clients_ask_for_is_not_taken_away_unsaid(operator: Operator
     operator.all_is_well()
 
 
-@pytest.mark.parametrize("seed", [14, 12, 6], ids=["killed", "host-cut-off", "cut-off"])
+def test_a_killed_rollout_is_ended_from_another_machine(operator: Operator, tmp_path: Path) -> None:
+    before = operator.releases()
+    told = operator.told({"ROUND": "killed at its gates"})
+    other = Fleet(tmp_path / "another")
+    other.inventory = told.inventory
+    with load(tmp_path) as found:
+        process = told.start("rollout", "--yes", *QUICK)
+        assert process.stderr
+        for line in process.stderr:
+            if "gates" in line and "waits" not in line:
+                break
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        assert "was cut off" in operator.fleet("rollout", "--yes", status=2)["error"]["message"]
+        run = max((operator.fleet.home / "rollouts").iterdir()).name
+        refused = other("rollout", "--yes", status=2)["error"]
+        assert f"is in the middle of the rollout {run}" in refused["message"]
+        assert f"--run {run} --hosts" in refused["hint"]
+        done = other("rollout.abort", "--run", run, "--hosts", "gpu-cluster", "--yes", inventory=True)
+        assert set(done["ends"].values()) == {"REVERTED"}
+        assert operator.fleet("rollout.abort", "--yes", inventory=False)["state"] == "aborted"  # it came back
+    unharmed(found)
+    assert operator.releases() == before
+    operator.all_is_well()
+
+
+@pytest.mark.parametrize("seed", [12, 6], ids=["host-cut-off", "cut-off"])
 def test_a_fault_at_a_moment_drawn_by_its_seed_leaves_one_release_or_the_other_everywhere(
     operator: Operator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
