@@ -76,9 +76,9 @@ class Rolling:
         came = self.session.crew.each(self.session.names, lambda _, transport: releases.ask(transport))
         known = [(host, r) for host, found in came.items() if not isinstance(found, FleetError) for r in found]
         for host, release in known:
-            there, inventory = str(release.about.get("served_name", "")), wanted.get(f"{host}:{release.instance}")
+            there, inventory = str(release.about.get("served_name", "")), wanted.get(f"{host}:{release.instance}", "")
             back = (targets or {}).get(host, {}).get(release.instance) == release.release
-            if self.balancers and back and there != inventory:
+            if self.balancers and back and there and inventory and there != inventory:
                 raise UsageError(
                     f"release {release.number} of {release.instance} serves {there}, the inventory says {inventory}",
                     where=host, hint="set in the inventory what it had (served_name, model, …), and roll that out",

@@ -89,17 +89,17 @@ echo "live=$(cd {quote(self.places.servers)} 2>/dev/null && for f in *; do
         before = (seen.decoded("text") or "").replace(old, new)
         left = [f"{name} at {at}" for name, at in _places(before) - _places(text) if name in self.spec.servers]
         if left:
-            why += f"; forgets {_some(left)}: no server is there"
+            why += f"; forgets where no server is any more: {_some(left)}"
         wanted = {name: split_way(self.spec.servers[name]) for name in live}
         moving = [name for name, way in live.items() if split_way(way)[2] != wanted[name][2]]
         if moving:
-            why += f"; {_some(moving)} stays where it is until it is rolled out"
+            why += f"; stays where it is until it is rolled out: {_some(moving)}"
         other = [name for name, way in live.items() if split_way(way)[0] != wanted[name][0]]
         if other:
-            why += f"; {_some(other)} gets no requests until it serves its new model"
+            why += f"; gets no requests until it serves its new model: {_some(other)}"
         lost = self._lost(before)
         if lost:
-            why += f"; {_some(lost)} would have no server any more, until hosts are rolled out"
+            why += f"; would have no server until hosts are rolled out: {_some(lost)}"
         lines = unified(before, text, "haproxy.cfg") or "(keys, clients or the certificate change; they aren't shown)"
         return Change(self.id, "update", why, lines, tuple(f"model {slug}" for slug in sorted(lost)))
 
