@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from fleet import report, webhooks
 from fleet.errors import Findings, HookFailed, InputError, SettingsError
@@ -27,6 +27,9 @@ from fleet.secret import mask
 from fleet.settings import HostSettings
 from fleet.settings.hooks import EVENTS, EventName, Hook
 from fleet.target import ROOT
+
+#: Between two waves: a refusal leaves the rollout open, with no host in the middle of its turn.
+_BETWEEN: Final = ("wave-begins", "wave-ends", "paused", "promotion")
 
 
 def _now() -> str:
@@ -123,9 +126,19 @@ def fire(hooks: Sequence[Hook], event: Event, *, ca: str = "") -> list[str]:
         if words := one.came_of_it():
             warnings.append(f"{webhooks.label(one.hook)}: {words}")
     if refused:
-        hint = "it is `required`: mend what it found, or take it out of hooks; then go on with ./inv rollout.resume"
+        hint = f"it is `required`: mend what it found, or take it out of hooks; then {_then(event)}"
         raise HookFailed("; ".join([*refused, *warnings]), where=event.host, hint=hint)
     return warnings
+
+
+def _then(event: Event) -> str:
+    """What to type once a required hook has nothing against it any more: what it stopped tells."""
+    if event.name == "rollout-begins":
+        return "./inv rollout begins it: nothing was begun"
+    if event.name in _BETWEEN:
+        run = f" --run {event.run}" if event.run else ""
+        return f"./inv rollout.resume{run} goes on, or ./inv rollout.abort{run} ends it"
+    return "./inv rollout.resume goes on where the rollout is still open, ./inv rollout begins another"
 
 
 class _Sending:

@@ -211,9 +211,10 @@ def nobody_else_is_at_it(session: Session, run: str) -> None:
     others = {name: told for name, told in found.items() if isinstance(told, marker.Marker) and told.run != run}
     if others:
         name, told = next(iter(others.items()))
+        same = ",".join(host for host, other in others.items() if other.run == told.run)
         raise UsageError(
             f"{name} is in the middle of the rollout {told.run} of {told.who}", where=name,
-            hint=f"./inv rollout.abort there, or here with --run {told.run} --hosts {name}",
+            hint=f"./inv rollout.abort there, or here with --run {told.run} --hosts {same}",
         )  # fmt: skip
 
 

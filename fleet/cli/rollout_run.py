@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json as json_module
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from invoke.exceptions import Exit
 
@@ -22,6 +22,9 @@ from fleet.rollout.run import Outcome
 from fleet.rollout.switching import Switch, ToReleases
 from fleet.rollout.waves import Member
 from fleet.survey import Role
+
+#: What of a journal's first line says what the rollout was, wherever it is taken up.
+_BEGUN: Final = ("doing", "why", "options", "targets")
 
 
 def take_up(run: str, roles: Sequence[Role], *, abort: bool, json: bool, yes: bool) -> None:
@@ -49,12 +52,12 @@ def take_up(run: str, roles: Sequence[Role], *, abort: bool, json: bool, yes: bo
         roll = rolling_of(session, options, story.run, story.begun.get("why", ""))
         targets = story.begun.get("targets")
         switch: Switch = ToReleases(targets) if targets else roll.to_inventory()
-        stopped = any(line["event"] == "stopped" for line in journal.lines(path))
+        stopped = [str(line.get("reason", "")) for line in journal.lines(path) if line["event"] == "stopped"]
         with roll.under_way((), switch) as rollout_:
             rollout_.work.journal.write("resumed", who=session.owner.who, abort=abort)
             outcome = roll.settle(rollout_, story, abort=abort)
             if abort or stopped or not outcome.settled:
-                outcome.state, outcome.reason = _how(outcome, abort=abort)
+                outcome.state, outcome.reason = _how(outcome, abort=abort, stopped="".join(stopped[-1:]))
                 if outcome.settled:
                     rollout_.work.journal.write("aborted" if abort else "finished", result=outcome.state)
                 return finish(session, outcome, (), json=json)
@@ -74,37 +77,46 @@ def take_up(run: str, roles: Sequence[Role], *, abort: bool, json: bool, yes: bo
 def adopt(run: str, given: SessionOptions) -> None:
     """Make a journal here for a rollout whose own lies on another machine, from what its hosts remember.
 
-    Its other hosts are left alone: which they were, only that journal tells.
+    Its other hosts are left alone: which they were, only that journal tells. One that was taken over before, and is
+    over, is opened again for further hosts that are in the middle of it.
 
     Raises:
         UsageError: no host is in the middle of it.
     """
-    if run in journal.known():
+    before = journal.read(journal.find(run)) if run in journal.known() else None
+    if before and not before.closed:
         return
     with open_session(given, (), doing="rollout.adopt", look_up=False) as session:
         came = session.crew.each(session.names, lambda _, transport: marker.read(transport))
+        for name, told in came.items():
+            if isinstance(told, FleetError):
+                report.warn(f"{name} can't be asked whether it is in the middle of {run}: {told.message}")
         found = {n: told for n, told in came.items() if isinstance(told, marker.Marker) and told.run == run}
         if not found:
             raise UsageError(
                 f"no host is in the middle of the rollout {run}", where="--hosts", hint="see ./inv history"
             )
         who = next(iter(found.values())).who
+        begun = begun_by(given, Options(), "", "rollout")
+        if before:  # what it was is known here: a rollback stays one
+            begun = {key: told for key, told in before.begun.items() if key in _BEGUN} | {"where": begun["where"]}
         with Journal(run) as book:
-            book.write("begin", who=who, members=sorted(found), **begun_by(given, Options(), "", "rollout"))
+            book.write("begin", who=who, members=sorted(found), **begun)
             for name, told in found.items():
                 book.write(
                     "step", host=name, at=told.at.value, back=told.back, before=told.before, touched=told.touched
                 )
-            book.write("stopped", reason=f"taken over from {who}")
+            others = "its other hosts are known there alone, and ./inv rollout brings what still waits"
+            book.write("stopped", reason=f"taken over from {who}: {others}")
 
 
-def _how(outcome: Outcome, *, abort: bool) -> tuple[str, str]:
+def _how(outcome: Outcome, *, abort: bool, stopped: str) -> tuple[str, str]:
     if not outcome.settled:
         open_ = sorted(host for host, end in outcome.ends.items() if not end.is_settled)
         return "open", f"{', '.join(open_)} can't be settled yet; ./inv rollout.resume tries again"
     if abort:
         return "aborted", "hosts that are done keep the new release: ./inv rollback takes it back"
-    return "stopped", "it had stopped before; every host serves one of its releases"
+    return "stopped", f"it had stopped before ({stopped}); every host that had begun serves one of its releases"
 
 
 def go(
@@ -125,9 +137,9 @@ def go(
             roll.tell("promotion", {"hosts": [m.host for m in members], "done": sorted(outcome.ends)})
         rollout_.go(waves, outcome)
         try:
-            if outcome.state == "stopped":
-                rollout_.work.journal.write("stopped", reason=outcome.reason)
-            if outcome.state != "paused" and outcome.settled:
+            if outcome.state == "stopped":  # one that is only held isn't over: a resume goes on to its next wave
+                rollout_.work.journal.write("held" if outcome.held else "stopped", reason=outcome.reason)
+            if outcome.state != "paused" and outcome.settled and not outcome.held:
                 rollout_.work.journal.write("finished", result=outcome.state)
         except FleetError as error:  # the verdict is shown all the same
             report.warn(f"{error.message}: {error.hint}")

@@ -96,7 +96,7 @@ def told(run: str, written: Iterator[Mapping[str, Any]]) -> Story:
     for line in written:
         event = line["event"]
         if event == "begin":
-            begun = line
+            begun, state = line, "open"  # again, where a rollout that was taken over is opened for further hosts
         elif event == "wave":
             waves.append(line)
         elif event == "step":

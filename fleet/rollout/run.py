@@ -34,6 +34,7 @@ class Outcome:
     ends: dict[str, At] = field(default_factory=dict)
     state: str = "done"
     reason: str = ""
+    held: bool = False  #: a required hook refused the next wave: the rollout stays open, for a resume or an abort
 
     @property
     def settled(self) -> bool:
@@ -68,8 +69,11 @@ class Rollout:
             if self.options.pause and canaries_over and not wave.canary:
                 return self._paused(outcome)
             canaries_over = wave.canary
-            if reason := self._no_room(wave) or self._refused(wave):
+            if reason := self._no_room(wave):
                 outcome.state, outcome.reason = "stopped", reason
+                break
+            if reason := self._refused(wave):
+                outcome.state, outcome.reason, outcome.held = "stopped", reason, True
                 break
             try:
                 self.work.journal.write("wave", name=wave.name, hosts=list(wave.hosts), canary=wave.canary)
@@ -136,7 +140,7 @@ class Rollout:
         try:
             self.tell("wave-begins", {"wave": wave.name, "hosts": list(wave.hosts)})
         except FleetError as error:
-            return error.message
+            return "; ".join(words for words in (error.message, error.hint) if words)
         return ""
 
     def _lacks(self, wave: Wave) -> str:

@@ -71,6 +71,21 @@ def test_a_required_one_that_fails_stops_what_asked_and_the_others_are_told_all_
     assert fire([hook(run=after, required=True)], EVENT) == []
 
 
+@pytest.mark.parametrize(
+    ("event", "advice"),
+    [
+        ("rollout-begins", "./inv rollout begins it"),
+        ("wave-begins", "./inv rollout.resume --run r7 goes on, or ./inv rollout.abort --run r7 ends it"),
+        ("host-begins", "./inv rollout begins another"),
+    ],
+)
+def test_a_refusal_says_what_to_type_for_what_it_stopped(tmp_path: Path, event: str, advice: str) -> None:
+    no = program(tmp_path, "exit 1")
+    with pytest.raises(HookFailed) as error:
+        fire([hook(run=no, required=True, events=(event,))], Event.of(event, {}, run="r7", who="me", why=""))
+    assert advice in error.value.hint
+
+
 def test_an_executable_that_takes_too_long_is_ended_with_all_that_it_began(tmp_path: Path) -> None:
     tell = program(tmp_path, f"sleep 60 & echo $! > {tmp_path}/child; wait")
     began = time.monotonic()

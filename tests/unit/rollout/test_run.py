@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fleet.crew import Crew
-from fleet.errors import HostError, LockHeld
+from fleet.errors import HookFailed, HostError, LockHeld
 from fleet.lock import Owner
 from fleet.progress import Progress
 from fleet.rollout import journal, run
@@ -142,3 +142,21 @@ def test_a_required_hook_that_refuses_a_wave_stops_it_before_anything_is_touched
     made.tell = refuse
     outcome = made.go(WAVES, Outcome())
     assert (outcome.state, outcome.reason, fleet.begun) == ("stopped", "not on a Friday", [])
+    assert outcome.held
+    assert journal.read(book.path).waves == ()
+
+
+def test_what_stops_for_another_reason_is_not_held_for_a_resume(fleet: Fleet, book: Journal) -> None:
+    fleet.ends = {"a1": At.REVERTED}
+    outcome = rollout(fleet, book).go(WAVES, Outcome())
+    assert (outcome.state, outcome.held) == ("stopped", False)
+
+
+def test_what_a_refusing_hook_advises_is_part_of_the_reason(fleet: Fleet, book: Journal) -> None:
+    made = rollout(fleet, book)
+
+    def refuse(event: str, about: object) -> None:
+        raise HookFailed("not on a Friday", hint="./inv rollout.resume --run r1 goes on")
+
+    made.tell = refuse
+    assert made.go(WAVES, Outcome()).reason == "not on a Friday; ./inv rollout.resume --run r1 goes on"

@@ -1,0 +1,302 @@
+"""A rollout that broke off, taken up by the verbs: here, or on another machine from what the hosts remember alone."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from invoke.context import Context
+from invoke.exceptions import Exit
+
+import tasks  # noqa: F401 — gives the verbs their roles
+from fleet import releases
+from fleet.cli import rollout as verbs
+from fleet.cli import session
+from fleet.cli.rolling import Rolling
+from fleet.provision import HostResult
+from fleet.rollout import drive, gates, journal
+from fleet.rollout.gates import Verdict
+from fleet.rollout.journal import Story
+from fleet.rollout.judge import Measured
+from fleet.rollout.live import Live
+from fleet.rollout.marker import PATH
+from fleet.rollout.turn import At
+from fleet.rollout.waves import Member
+from fleet.transport import Transport
+from fleet.transport.fake import FakeTransport
+
+NEW, OLD = "bbb", "aaa"
+HOSTS = ("h1", "h2", "h3", "h4")
+VARIABLES = {"image": {"ref": "vllm/vllm-openai:v0.8.2", "digest": f"sha256:{'0' * 64}", "cuda": "12.4"}}
+
+
+class Killed(BaseException):
+    """This program is gone from one moment to the next: nothing that it would still do is done."""
+
+
+class Fleet:
+    """Hosts with a release and a marker each; ``did`` is what was done. ``cut``: whose switch kills us."""
+
+    verb: releases.Verb = "rollout"
+
+    def __init__(self) -> None:
+        self.current = dict.fromkeys(HOSTS, OLD)
+        self.markers: dict[str, str] = {}
+        self.did: list[str] = []
+        self.cut: tuple[str, ...] = ()
+        self.together = threading.Barrier(1)
+
+    def killed_at(self, *hosts: str) -> None:
+        """From now on, in the middle of the switches of these hosts, all of which have begun."""
+        self.cut, self.together = hosts, threading.Barrier(len(hosts))
+
+    def transport(self, name: str) -> FakeTransport:
+        """A host that keeps its marker."""
+
+        def mark(command: str, stdin: bytes | None) -> str:
+            if stdin is not None:
+                self.markers[name] = stdin.decode()
+            elif "rm -f" in command:
+                self.markers.pop(name, None)
+            return self.markers.get(name, "")
+
+        def known(command: str, stdin: bytes | None) -> str:
+            return f"release+=qwen {self.current[name]} -,current,good 1 7 {{}}\n"
+
+        answers = [("flock", "locked"), (PATH, mark), ("release\\+=", known), ("date", "7"), ("", "")]
+        return FakeTransport(name, answers)  # type: ignore[arg-type]  # each is an Answer
+
+    def switch(
+        self, host: str, transport: Transport, lock: Any, result: HostResult, say: Callable[[str], None]
+    ) -> None:
+        self.did.append(f"{host} switch")
+        self.current[host] = NEW
+        if host in self.cut:
+            self.together.wait(10)
+            raise Killed
+
+    def bring_back(self, transport: Transport, targets: Mapping[str, str], lock: Any, say: Any) -> list[str]:
+        assert targets == {"qwen": OLD}
+        self.did.append(f"{transport.name} back")
+        self.current[transport.name] = OLD
+        return ["qwen"]
+
+    def members(self, rolling: Rolling, surveys: object) -> list[Member]:
+        return [
+            Member(name, "A10", "", frozenset({"m"})) for name in rolling.session.names if self.current[name] == OLD
+        ]
+
+    def at(self, host: str) -> str:
+        """What the host remembers of its turn."""
+        return str(json.loads(self.markers[host])["at"]) if host in self.markers else ""
+
+
+@pytest.fixture
+def fleet(monkeypatch: pytest.MonkeyPatch) -> Fleet:
+    made = Fleet()
+
+    def all_gates(*_: object) -> Iterator[Verdict]:
+        yield Verdict("text", True, "it answers", 0.1)
+
+    def live(transport: Transport, instance: str) -> Live:
+        return Live(instance, made.current[transport.name], "http://h:1", "m", False, None, "m", "")
+
+    monkeypatch.setattr(session, "connector", lambda *_: made.transport)
+    monkeypatch.setattr(session.Session, "survey_all", lambda *_, **__: {})
+    monkeypatch.setattr(Rolling, "prepare", lambda *_: {})
+    monkeypatch.setattr(Rolling, "members", lambda rolling, surveys: made.members(rolling, surveys))
+    monkeypatch.setattr(Rolling, "serving", lambda _: {"m": dict.fromkeys((*HOSTS, "other"), "")})
+    monkeypatch.setattr(Rolling, "to_inventory", lambda _: made)
+    monkeypatch.setattr(drive, "live", live)
+    monkeypatch.setattr(drive, "measure", lambda *_, **__: Measured({}, 0.1, 50.0))
+    monkeypatch.setattr(drive, "in_flight", lambda *_: 0)
+    monkeypatch.setattr(drive, "bring_back", made.bring_back)
+    monkeypatch.setattr(gates, "gates", all_gates)
+    monkeypatch.setattr(releases, "note_switch", lambda *_, **__: None)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    return made
+
+
+@pytest.fixture
+def inventory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    monkeypatch.setenv("FLEET_HOME", str(tmp_path / "here"))
+    file = tmp_path / "hosts.yml"
+    file.write_text(json.dumps({"all": {"hosts": {name: {} for name in HOSTS}, "vars": VARIABLES}}))
+    return [str(file)]
+
+
+def begin(inventory: list[str], **more: Any) -> str:
+    """A rollout, to where it breaks off; its run."""
+    with pytest.raises((Killed, Exit)):
+        verbs.rollout(Context(), inventory=inventory, yes=True, max_unavailable="100%", **more)
+    return journal.known()[0]
+
+
+def story(run: str) -> Story:
+    return journal.read(journal.find(run))
+
+
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on this is another machine, where nothing is known of any rollout."""
+    monkeypatch.setenv("FLEET_HOME", str(tmp_path / "elsewhere"))
+    assert journal.known() == []
+
+
+def test_an_abort_puts_back_what_had_begun_and_goes_on_to_nobody(fleet: Fleet, inventory: list[str]) -> None:
+    fleet.killed_at("h2")
+    run = begin(inventory)
+    assert (fleet.did, fleet.at("h2"), story(run).closed) == (["h1 switch", "h2 switch"], "switch", False)
+    fleet.did.clear()
+    verbs.abort(Context(), yes=True)
+    assert fleet.did == ["h2 back"]
+    assert fleet.current == {"h1": NEW, "h2": OLD, "h3": OLD, "h4": OLD}
+    told = story(run)
+    assert (told.state, told.ends) == ("aborted", {"h1": At.DONE, "h2": At.REVERTED})
+    assert [wave["name"] for wave in told.waves] == ["canary 1", "wave 1"]
+    assert fleet.markers == {}
+
+
+def test_a_resume_of_the_same_ends_its_turn_and_goes_on_to_all_the_others(fleet: Fleet, inventory: list[str]) -> None:
+    fleet.killed_at("h2")
+    run = begin(inventory)
+    fleet.killed_at()
+    fleet.did.clear()
+    verbs.resume(Context(), yes=True)
+    assert (fleet.did[0], set(fleet.did[1:])) == ("h2 switch", {"h3 switch", "h4 switch"})
+    assert (set(fleet.current.values()), story(run).state) == ({NEW}, "finished")
+
+
+def refusing(tmp_path: Path, inventory: list[str], wave: str) -> Path:
+    """A required hook that has something against this wave for as long as the file lies there that is given back."""
+    program, closed = tmp_path / "window", tmp_path / "closed"
+    program.write_text(
+        f'#!/bin/sh\n[ "$FLEET_WAVE" != "{wave}" ] || [ ! -e {closed} ] || {{ echo "not today"; exit 1; }}\n'
+    )
+    program.chmod(0o755)
+    closed.touch()
+    hook = {"run": str(program), "events": ["wave-begins"], "required": True}
+    told = {"hosts": {name: {} for name in HOSTS}, "vars": {**VARIABLES, "hooks": [hook]}}
+    Path(inventory[0]).write_text(json.dumps({"all": told}))
+    return closed
+
+
+@pytest.mark.parametrize(("wave", "begun"), [("canary 1", []), ("wave 1", ["h1 switch"])])
+def test_a_wave_that_a_required_hook_refuses_is_not_touched_and_the_rollout_stays_open(
+    fleet: Fleet, inventory: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], wave: str, begun: list[str]
+) -> None:
+    refusing(tmp_path, inventory, wave)
+    with pytest.raises(Exit) as ended:
+        verbs.rollout(Context(), inventory=inventory, yes=True)
+    run = journal.known()[0]
+    assert (ended.value.code, fleet.did, fleet.markers) == (1, begun, {})
+    assert journal.open_one() == journal.find(run)
+    assert wave not in [one["name"] for one in story(run).waves]
+    shown = capsys.readouterr().out
+    for words in ("STOPPED", "not today", f"./inv rollout.resume --run {run} ", f"./inv rollout.abort --run {run} "):
+        assert words in shown
+
+
+def test_a_program_reads_the_same_advice(
+    fleet: Fleet, inventory: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refusing(tmp_path, inventory, "wave 1")
+    run = begin(inventory, json=True)
+    told = json.loads(capsys.readouterr().out)
+    assert (told["run"], told["state"], told["ends"]) == (run, "stopped", {"h1": "DONE"})
+    assert f"./inv rollout.resume --run {run} " in told["reason"]
+
+
+def test_what_was_refused_goes_on_by_a_resume_once_the_hook_has_nothing_against_it(
+    fleet: Fleet, inventory: list[str], tmp_path: Path
+) -> None:
+    closed = refusing(tmp_path, inventory, "wave 1")
+    run = begin(inventory, canaries=False)
+    with pytest.raises(Exit):  # it still is
+        verbs.resume(Context(), run=run, yes=True)
+    assert (fleet.did, story(run).closed) == ([], False)
+    closed.unlink()
+    verbs.resume(Context(), run=run, yes=True)
+    assert (set(fleet.current.values()), story(run).state) == ({NEW}, "finished")
+
+
+def test_what_was_refused_is_ended_by_an_abort(fleet: Fleet, inventory: list[str], tmp_path: Path) -> None:
+    refusing(tmp_path, inventory, "wave 1")
+    run = begin(inventory)
+    verbs.abort(Context(), run=run, yes=True)
+    assert (fleet.did, story(run).state) == (["h1 switch"], "aborted")
+
+
+def test_an_abort_elsewhere_puts_back_what_the_hosts_say_is_in_the_middle(
+    fleet: Fleet, inventory: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet.killed_at("h2")
+    run = begin(inventory)
+    elsewhere(tmp_path, monkeypatch)
+    fleet.did.clear()
+    verbs.abort(Context(), run=run, hosts="all", inventory=inventory, yes=True)
+    assert (fleet.did, fleet.markers) == (["h2 back"], {})
+    assert fleet.current == {"h1": NEW, "h2": OLD, "h3": OLD, "h4": OLD}
+    assert (story(run).state, story(run).ends) == ("aborted", {"h2": At.REVERTED})
+
+
+def test_a_resume_elsewhere_ends_the_turns_in_the_middle_and_leaves_the_others_alone(
+    fleet: Fleet, inventory: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    fleet.killed_at("h2")
+    run = begin(inventory)
+    before = json.loads(fleet.markers["h2"])["measured"]
+    elsewhere(tmp_path, monkeypatch)
+    fleet.killed_at()
+    fleet.did.clear()
+    held_to: list[object] = []
+    monkeypatch.setattr(drive, "examine", lambda transport, new, told, *_, **__: held_to.append(told))
+    with pytest.raises(Exit) as ended:
+        verbs.resume(Context(), run=run, hosts="all", inventory=inventory, yes=True)
+    assert (fleet.did, fleet.markers) == (["h2 switch"], {})
+    assert fleet.current == {"h1": NEW, "h2": NEW, "h3": OLD, "h4": OLD}
+    assert held_to == [before["qwen"]]  # what the old release was like, as the host kept it
+    assert (story(run).state, story(run).ends, ended.value.code) == ("finished", {"h2": At.DONE}, 1)
+    assert "./inv rollout " in capsys.readouterr().out
+
+
+def test_hosts_of_one_run_may_be_taken_over_one_after_another(
+    fleet: Fleet, inventory: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet.killed_at("h2", "h3")
+    run = begin(inventory, limit="h2,h3", canaries=False, batch="4")
+    elsewhere(tmp_path, monkeypatch)
+    for host in ("h2", "h3"):
+        verbs.abort(Context(), run=run, hosts=host, inventory=inventory, yes=True)
+    assert fleet.current["h2"] == fleet.current["h3"] == OLD
+    assert "h3" not in fleet.markers
+    assert (story(run).state, story(run).ends) == ("aborted", {"h2": At.REVERTED, "h3": At.REVERTED})
+
+
+def test_a_rollout_over_hosts_in_the_middle_of_another_names_them_all(
+    fleet: Fleet, inventory: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    fleet.killed_at("h2", "h3")
+    begin(inventory, canaries=False, limit="h2,h3", batch="4")
+    elsewhere(tmp_path, monkeypatch)
+    run = "20260101T000000Z"  # not of the second in which this test runs
+    fleet.markers = {name: json.dumps({**json.loads(told), "run": run}) for name, told in fleet.markers.items()}
+    with pytest.raises(Exit) as ended:
+        verbs.rollout(Context(), inventory=inventory, yes=True)
+    assert ended.value.code == 2
+    assert f"--run {run} --hosts h2,h3" in capsys.readouterr().err
+
+
+def test_a_run_that_no_host_is_in_the_middle_of_is_said_and_leaves_no_journal(
+    fleet: Fleet, inventory: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(Exit) as ended:
+        verbs.abort(Context(), run="20260101T000000Z", hosts="all", inventory=inventory, yes=True)
+    assert (ended.value.code, journal.known()) == (2, [])
+    assert "no host is in the middle of the rollout 20260101T000000Z" in capsys.readouterr().err
