@@ -32,8 +32,11 @@ def test_somebody_elses_listener_is_no_service_of_ours(place: Path) -> None:
 
 
 def test_our_process_runs_until_it_is_stopped(place: Path) -> None:
-    with subprocess.Popen(["sleep", "60"], start_new_session=True) as process:
-        (place / "hub.pid").write_text(f"{process.pid} sleep")
+    words = ["/bin/sh", "-c", "echo; read nothing"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()  # just after its start the kernel doesn't have its command line yet
+        (place / "hub.pid").write_text(f"{process.pid} /bin/sh")
         assert services.running("hub")
         services.stop("hub")
         assert process.wait(10) == -15
