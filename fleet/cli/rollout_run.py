@@ -52,6 +52,9 @@ def take_up(run: str, roles: Sequence[Role], *, abort: bool, json: bool, yes: bo
         roll = rolling_of(session, options, story.run, story.begun.get("why", ""))
         targets = story.begun.get("targets")
         switch: Switch = ToReleases(targets) if targets else roll.to_inventory()
+        if story.state == "paused" and not abort:  # a required hook may have something against it: then it still pauses
+            left = [host for host in story.begun.get("members", ()) if host not in story.ends]
+            roll.tell("promotion", {"hosts": left, "done": sorted(story.ends)})
         stopped = [str(line.get("reason", "")) for line in journal.lines(path) if line["event"] == "stopped"]
         with roll.under_way((), switch) as rollout_:
             rollout_.work.journal.write("resumed", who=session.owner.who, abort=abort)
@@ -60,7 +63,8 @@ def take_up(run: str, roles: Sequence[Role], *, abort: bool, json: bool, yes: bo
                 outcome.state, outcome.reason = _how(outcome, abort=abort, stopped="".join(stopped[-1:]))
                 if outcome.settled:
                     rollout_.work.journal.write("aborted" if abort else "finished", result=outcome.state)
-                return finish(session, outcome, (), json=json)
+                finish(session, outcome, (), json=json)
+                return
         surveys = session.survey_all()
         if targets:
             left = rolling.still(session, targets)
@@ -68,7 +72,7 @@ def take_up(run: str, roles: Sequence[Role], *, abort: bool, json: bool, yes: bo
             members = [rolling.member_of(name, survey) for name, survey in seen.items()]
         else:
             members = roll.members(surveys)
-        return go(
+        go(
             roll, members, switch, begun=None, json=json, outcome=outcome, canaries=not story.past_canaries,
             promoted=story.state == "paused",
         )  # fmt: skip
@@ -126,7 +130,8 @@ def go(
     """All waves of ``members``; a rollout that begins (``begun``) opens its journal."""
     waves = roll.waves(members, canaries=canaries)
     if not waves and begun is not None:
-        return finish(roll.session, outcome, waves, json=json)
+        finish(roll.session, outcome, waves, json=json)
+        return
     if begun is not None:  # a required hook may refuse it: then nothing was begun
         roll.tell("rollout-begins", {"hosts": [m.host for m in members], "why": roll.why})
     with roll.under_way(members, switch) as rollout_:
@@ -134,7 +139,6 @@ def go(
             rollout_.work.journal.write("begin", who=roll.session.owner.who, members=[m.host for m in members], **begun)
         elif promoted:
             rollout_.work.journal.write("promoted", who=roll.session.owner.who)
-            roll.tell("promotion", {"hosts": [m.host for m in members], "done": sorted(outcome.ends)})
         rollout_.go(waves, outcome)
         try:
             if outcome.state == "stopped":  # one that is only held isn't over: a resume goes on to its next wave
@@ -143,9 +147,18 @@ def go(
                 rollout_.work.journal.write("finished", result=outcome.state)
         except FleetError as error:  # the verdict is shown all the same
             report.warn(f"{error.message}: {error.hint}")
+        refused = False
         if outcome.state != "paused":
-            roll.tell("rollout-ends", {"state": outcome.state, "reason": outcome.reason})
-    return finish(roll.session, outcome, waves, json=json)
+            try:
+                roll.tell("rollout-ends", {"state": outcome.state, "reason": outcome.reason})
+            except (
+                FleetError
+            ) as error:  # a required hook: it changes nothing any more, and the verdict is shown all the same
+                report.warn(error.message)
+                refused = True
+    finish(roll.session, outcome, waves, json=json)
+    if refused:
+        raise Exit(code=1)
 
 
 def finish(session: Session, outcome: Outcome, waves: Sequence[Any], *, json: bool) -> None:

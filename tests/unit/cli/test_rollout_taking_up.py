@@ -171,7 +171,7 @@ def test_a_resume_of_the_same_ends_its_turn_and_goes_on_to_all_the_others(fleet:
     assert (set(fleet.current.values()), story(run).state) == ({NEW}, "finished")
 
 
-def refusing(tmp_path: Path, inventory: list[str], wave: str) -> Path:
+def refusing(tmp_path: Path, inventory: list[str], wave: str, event: str = "wave-begins") -> Path:
     """A required hook that has something against this wave for as long as the file lies there that is given back."""
     program, closed = tmp_path / "window", tmp_path / "closed"
     program.write_text(
@@ -179,7 +179,7 @@ def refusing(tmp_path: Path, inventory: list[str], wave: str) -> Path:
     )
     program.chmod(0o755)
     closed.touch()
-    hook = {"run": str(program), "events": ["wave-begins"], "required": True}
+    hook = {"run": str(program), "events": [event], "required": True}
     told = {"hosts": {name: {} for name in HOSTS}, "vars": {**VARIABLES, "hooks": [hook]}}
     Path(inventory[0]).write_text(json.dumps({"all": told}))
     return closed
@@ -229,6 +229,32 @@ def test_what_was_refused_is_ended_by_an_abort(fleet: Fleet, inventory: list[str
     run = begin(inventory)
     verbs.abort(Context(), run=run, yes=True)
     assert (fleet.did, story(run).state) == (["h1 switch"], "aborted")
+
+
+def test_a_promotion_that_a_required_hook_refuses_still_pauses_and_is_asked_again(
+    fleet: Fleet, inventory: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    closed = refusing(tmp_path, inventory, "", "promotion")
+    verbs.rollout(Context(), inventory=inventory, yes=True, pause=True, max_unavailable="100%")
+    for verb in (verbs.promote, verbs.resume):
+        with pytest.raises(Exit):
+            verb(Context(), yes=True)
+        assert (fleet.did, story(journal.known()[0]).state) == (["h1 switch"], "paused")
+        assert "not today" in capsys.readouterr().err
+    closed.unlink()
+    verbs.promote(Context(), yes=True)
+    assert set(fleet.current.values()) == {NEW}
+
+
+def test_a_required_hook_that_fails_at_the_end_hides_no_verdict(
+    fleet: Fleet, inventory: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refusing(tmp_path, inventory, "", "rollout-ends")
+    run = begin(inventory)
+    told = capsys.readouterr()
+    assert "DONE" in told.out
+    assert "not today" in told.err
+    assert (story(run).state, set(fleet.current.values())) == ("finished", {NEW})
 
 
 def test_an_abort_elsewhere_puts_back_what_the_hosts_say_is_in_the_middle(
