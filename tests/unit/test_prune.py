@@ -95,7 +95,7 @@ def test_an_image_that_we_did_not_bring_stays(strange: LocalImage) -> None:
     ],
 )
 def test_a_directory_that_is_not_ours_by_its_names_and_its_own_word_stays(change: dict[str, object]) -> None:
-    assert goes(Seen(ROOT, places=(replace(revision(1), **change),)), NOTHING) == ()  # type: ignore[arg-type]
+    assert goes(Seen(ROOT, places=(replace(revision(1), **change),)), NOTHING) == ()  # type: ignore[arg-type]  # each is a field's own type
     assert goes(Seen(ROOT, places=(revision(1),)), NOTHING) != ()
 
 

@@ -12,10 +12,10 @@ OLD = {"h1:vl": "old", "h2:vl": "old"}
 
 
 def test_a_name_that_a_server_has_now_and_then_is_kept() -> None:
-    refuse_lost(OLD, OLD, BOTH)
-    refuse_lost(OLD, {**OLD, "h2:vl": "new"}, BOTH)
-    refuse_lost({}, {"h1:vl": "first"}, BOTH)
-    refuse_lost({"h1:vl": "old"}, {"h1:vl": "new", "h2:vl": "old"}, ["h1"])  # h2 takes no part and has it
+    assert lost(OLD, OLD, BOTH) == {}
+    assert lost(OLD, {**OLD, "h2:vl": "new"}, BOTH) == {}
+    assert lost({}, {"h1:vl": "first"}, BOTH) == {}
+    assert lost({"h1:vl": "old"}, {"h1:vl": "new", "h2:vl": "old"}, ["h1"]) == {}, "h2 takes no part and has it"
 
 
 def test_a_host_that_is_still_to_serve_keeps_no_name() -> None:
