@@ -109,6 +109,8 @@ def down(say: Say) -> None:
     network.down()
     VARIABLES.unlink(missing_ok=True)
     shutil.rmtree(LOCKS, ignore_errors=True)
+    for made_for_it in ("models", "tls"):
+        shutil.rmtree(machine.work() / made_for_it, ignore_errors=True)
     for note in (machine.work() / _OWNER, REMEMBERED):
         note.unlink(missing_ok=True)
 

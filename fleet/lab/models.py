@@ -44,18 +44,26 @@ _CHAT: Final = (
 )
 
 
+def place() -> Path:
+    """Where the hub finds them: a place of this file's own, since what an older one wrote isn't what it promises."""
+    return machine.work() / "models" / machine.key_of(Path(__file__).read_bytes())
+
+
 def make(kind: str, say: Callable[[str], None]) -> None:
-    """Put every model into ``machine.work()/models/<owner>/<name>``, the same for either ``kind`` of server."""
+    """Put every model into ``place()/<owner>/<name>``, the same for either ``kind`` of server."""
+    for other in place().parent.glob("*"):
+        if other != place():
+            shutil.rmtree(other)
     for seed, name in enumerate(NAMES):
-        place = machine.work() / "models" / name
-        if place.exists():
+        home = place() / name
+        if home.exists():
             continue
         say(f"writing the tiny {name} for the {kind} server")
-        draft = place.with_name(f".{place.name}.new")
+        draft = home.with_name(f".{home.name}.new")
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True)
         write(draft, seed)
-        draft.rename(place)
+        draft.rename(home)
 
 
 def write(place: Path, seed: int) -> None:
@@ -88,6 +96,8 @@ def _write_shard(path: Path, tensors: Mapping[str, tuple[int, ...]], numbers: ra
             count *= size
         ones = name.endswith(("layernorm.weight", "norm.weight", "norm1.weight", "norm2.weight", "ln_q.weight"))
         piece = b"\x80\x3f" * count if ones else _small_numbers(count, numbers)
+        if name == "lm_head.weight":
+            piece = _only_words(piece)
         header[name] = {"dtype": "BF16", "shape": list(shape), "data_offsets": [end, end + len(piece)]}
         end += len(piece)
         pieces.append(piece)
@@ -102,6 +112,16 @@ def _small_numbers(count: int, numbers: random.Random) -> bytes:
     drawn = bytearray(numbers.randbytes(2 * count))
     drawn[1::2] = bytes(high & 0x80 | 0x3C for high in drawn[1::2])  # sign as drawn, exponent 120 or 121
     return bytes(drawn)
+
+
+def _only_words(rows: bytes) -> bytes:
+    """The last layer without what scores single bytes and special tokens: it answers words, as long as it is asked to.
+
+    A random model would answer halves of characters too, for which a server has tokens and no text.
+    """
+    size = 2 * _HIDDEN
+    words = range(len(_byte_letters()), _FIRST_SPECIAL)
+    return bytes(words.start * size) + rows[words.start * size : words.stop * size] + bytes(len(_SPECIAL) * size)
 
 
 def _tensors() -> Iterator[tuple[str, tuple[int, ...]]]:

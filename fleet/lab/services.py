@@ -13,7 +13,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any, Final
 
-from fleet.lab import machine
+from fleet.lab import machine, models
 from fleet.lab.machine import LabError, run
 from fleet.lab.names import HUB_PORT, MIRROR_PORT, REGISTRY_PORT, SERVICE, SERVICES
 
@@ -65,7 +65,7 @@ def start(name: str, *, mirror: Path | None = None) -> None:
     elif name == "mirror":
         words = [*python, "fleet.lab.files", str(_kept(place, mirror)), SERVICE, str(MIRROR_PORT)]
     else:
-        words = [*python, "fleet.lab.hub", str(machine.work() / "models"), SERVICE, str(HUB_PORT)]
+        words = [*python, "fleet.lab.hub", str(models.place()), SERVICE, str(HUB_PORT)]
     pid = machine.start(["ip", "netns", "exec", SERVICES, *words], place / f"{name}.log")
     _pid_file(name).write_text(f"{pid} {words[0]}")
     for _ in range(100):

@@ -61,5 +61,33 @@ def test_the_tokenizer_has_a_text_for_every_id_that_the_model_may_sample(model: 
     assert ids == set(range(json.loads((model / "config.json").read_text())["vocab_size"]))
 
 
+def test_what_it_answers_are_words_alone_since_half_a_character_has_no_text(model: Path) -> None:
+    shard = model / "model-00002-of-00002.safetensors"
+    tensors, following = header(shard)
+    content = shard.read_bytes()
+    start, end = (len(content) - following + at for at in tensors["lm_head.weight"]["data_offsets"])
+    vocabulary = json.loads((model / "tokenizer.json").read_text())["model"]["vocab"]
+    words = {n for text, n in vocabulary.items() if text.startswith("Ġw")}
+    width = (end - start) // 1024
+
+    scored = {n for n in range(1024) if any(content[start + n * width : start + (n + 1) * width])}
+
+    assert scored == words
+
+
+def test_models_that_an_older_lab_wrote_are_written_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLEET_LAB_DIR", str(tmp_path))
+    stale = tmp_path / "models" / "0123456789abcdef" / models.NAMES[0]
+    stale.mkdir(parents=True)
+
+    models.make("stand-in", lambda _: None)
+    said: list[str] = []
+    models.make("stand-in", said.append)
+
+    assert not stale.exists()
+    assert [(models.place() / name / "config.json").exists() for name in models.NAMES] == [True] * 3
+    assert said == []
+
+
 def test_any_user_may_read_the_files(model: Path) -> None:
     assert {oct(path.stat().st_mode & 0o777) for path in model.iterdir()} == {"0o644"}
