@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from benchmarks.rollout_fleet import ASKERS, GATEWAYS, WORKERS, Fleet, Verb
+from benchmarks.rollout_fleet import GATEWAYS, WORKERS, Fleet, Verb
 from fleet.lab import hosts, lab, network
 from fleet.lab.machine import LabError
 from fleet.lab.names import LabHost
@@ -93,7 +93,7 @@ def one(fleet: Fleet, seed: int, hosts_each: int) -> Row:
     moment, lasts = drawn.uniform(0, WITHIN if own else WITHIN * hosts_each), drawn.uniform(*fault.lasts)
     back = ("resume", "abort")[seed // len(possible) % 2]
     runs = set(journal.known())
-    with fleet.load(f"c-{seed}", workers=min(8, ASKERS)) as load:
+    with fleet.load(f"c-{seed}", pace=("--workers", "8")) as load:
         verb = fleet.rollout("--limit", ",".join(host.name for host in chosen), "--batch", "1,2", "--no-canaries",
                              "--max-unavailable", "2", "--min-healthy", "2s")  # fmt: skip
         while not verb.over() and not _time_has_come(runs, struck if own else None, switching=switching):

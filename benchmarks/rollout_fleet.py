@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -31,8 +31,9 @@ NUMBER: Final = "FLEETLAB_RELEASE"
 PORT: Final = 8080  # the gateways'
 WORKERS: Final = [host for host in HOSTS if host.count]
 GATEWAYS: Final = [host for host in HOSTS if not host.count]
-#: Who ask at once: three real vLLMs on two cores answer few.
-ASKERS: Final = 16 if len(WORKERS) > 3 else 3
+#: The load: of stand-ins 16 ask at once; real vLLMs get two requests in three seconds, which leaves some of two cores
+#: to the one that starts (as many as they can answer would leave none, as no GPU host would do to another).
+PACE: Final = ("--workers", "16") if len(WORKERS) > 3 else ("--rate", "0.67")
 _MARKER: Final = "/var/lib/fleet/rollout.json"
 
 
@@ -74,11 +75,17 @@ class Verb:
         self.process.wait(30)
 
     def wait(self, seconds: float) -> Ran:
-        """What came of it; one that takes longer is killed (exit code -9)."""
+        """What came of it; one that takes longer is killed (exit code -9). Ctrl-C is handed on to it."""
         try:
             self.process.wait(seconds)
         except subprocess.TimeoutExpired:
             self.kill()
+        except KeyboardInterrupt:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(60)
+            raise
         out, err = (self.place.with_suffix(end).read_text(errors="replace") for end in (".out", ".err"))
         return Ran(self.process.returncode, out, err, time.monotonic() - self.began)
 
@@ -146,9 +153,9 @@ class Fleet:
     # Load.
 
     @contextlib.contextmanager
-    def load(self, name: str, *, workers: int = ASKERS, at_least: int = 0) -> Iterator[Load]:
+    def load(self, name: str, *, pace: Sequence[str] = PACE, at_least: int = 0) -> Iterator[Load]:
         """A load on all gateways while the inside lasts, and on until it has asked ``at_least``."""
-        words = ["--model", MODEL, "--key", self.key, "--workers", str(workers), "--at-least", str(at_least)]
+        words = ["--model", MODEL, "--key", self.key, *pace, "--at-least", str(at_least)]
         for gateway in GATEWAYS:
             words += ["--url", f"http://{gateway.address}:{PORT}"]
         failures = self.place / f"{name}-failures.jsonl"

@@ -30,6 +30,8 @@ ENVIRONMENT = {
     "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB; else vLLM takes most of the machine's memory
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # the cores are shared with other hosts of the lab
     "OMP_NUM_THREADS": "2",
+    # The image has no C++ compiler, and torch.compile wants one: a request for logprobs would end the engine.
+    "TORCHDYNAMO_DISABLE": "1",
 }
 
 
