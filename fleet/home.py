@@ -34,14 +34,15 @@ def hash_key() -> bytes:
 
 
 def new_run() -> Path:
-    """A new directory for one run's logs, ``runs/<UTC time>``; two runs in one second get two directories."""
+    """A new directory for one run's logs, ``runs/<UTC time>-<four hexadecimal digits>``.
+
+    Hosts remember a run by this name: two machines that begin in the same second must not take each other's for theirs.
+    """
     stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
-    for suffix in ("", *(f"-{n}" for n in range(2, 1000))):
-        path = home() / "runs" / f"{stamp}{suffix}"
+    while True:
+        path = home() / "runs" / f"{stamp}-{secrets.token_hex(2)}"
         try:
             path.mkdir(mode=0o700, parents=True)
         except FileExistsError:
             continue
         return path
-    msg = f"a thousand runs in one second: {stamp}"
-    raise RuntimeError(msg)

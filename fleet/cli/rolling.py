@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -105,15 +105,15 @@ class Rolling:
                     found.setdefault(instance.served_name, {})[name] = told.site
         return found
 
-    def waves(self, members: Sequence[Member], *, canaries: bool = True) -> tuple[Wave, ...]:
-        """All waves.
+    def waves(self, members: Sequence[Member], *, proven: Collection[str] = ()) -> tuple[Wave, ...]:
+        """All waves; classes in ``proven`` need no canary.
 
         Raises:
             NoCapacity: a model would be left without a server.
         """
         return plan_waves(
             members, self.serving(), batch=self.options.sizes, max_unavailable=self.options.most_unavailable,
-            canaries=canaries and self.options.canaries, allow_downtime=self.options.allow_downtime,
+            canaries=self.options.canaries, proven=proven, allow_downtime=self.options.allow_downtime,
         )  # fmt: skip
 
     @contextlib.contextmanager
@@ -193,6 +193,12 @@ def member_of(name: str, seen: Survey) -> Member:
     told = seen.target.settings
     models = sorted(instance.served_name for instance in told.instances)
     return Member(name, f"{gpus} {', '.join(models)}".strip(), told.site, frozenset(models))
+
+
+def proven(surveys: Surveys, ends: Mapping[str, At]) -> set[str]:
+    """The classes that have a host which is done: how such a host takes the release is known."""
+    seen = {name: surveys.get(name) for name, end in ends.items() if end is At.DONE}
+    return {member_of(name, found).kind for name, found in seen.items() if isinstance(found, Survey)}
 
 
 def drain_seconds(session: Session) -> float:

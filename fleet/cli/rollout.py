@@ -164,8 +164,7 @@ def resume(
 
     Example: ./inv rollout.resume
     """
-    if run and hosts:
-        adopt(run, SessionOptions(hosts, tuple(inventory or [])))
+    _from_elsewhere(run, hosts, inventory)
     take_up(run, _roles, abort=False, json=json, yes=yes)
 
 
@@ -196,8 +195,7 @@ def abort(
 
     Example: ./inv rollout.abort          then, if need be: ./inv rollback
     """
-    if run and hosts:
-        adopt(run, SessionOptions(hosts, tuple(inventory or [])))
+    _from_elsewhere(run, hosts, inventory)
     take_up(run, _roles, abort=True, json=json, yes=yes)
 
 
@@ -223,6 +221,16 @@ def watch(c: Context, run: str = "", json: bool = False, once: bool = False) -> 
                 report.result(verdict.standing(story))
             return
         time.sleep(1)
+
+
+def _from_elsewhere(run: str, hosts: str, inventory: list[str] | None) -> None:
+    if hosts and not run:
+        raise UsageError(
+            "--hosts alone doesn't say which rollout", where="--hosts",
+            hint="one begun here needs neither; of one begun elsewhere its hosts tell the name: --run NAME --hosts …",
+        )  # fmt: skip
+    if hosts:
+        adopt(run, SessionOptions(hosts, tuple(inventory or [])))
 
 
 def _said(given: Mapping[str, Any]) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json as json_module
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 from invoke.exceptions import Exit
@@ -20,6 +20,7 @@ from fleet.rollout.journal import Journal
 from fleet.rollout.options import Options, combined
 from fleet.rollout.run import Outcome
 from fleet.rollout.switching import Switch, ToReleases
+from fleet.rollout.turn import At
 from fleet.rollout.waves import Member
 from fleet.survey import Role
 
@@ -72,9 +73,11 @@ def take_up(run: str, roles: Sequence[Role], *, abort: bool, json: bool, yes: bo
             members = [rolling.member_of(name, survey) for name, survey in seen.items()]
         else:
             members = roll.members(surveys)
+        # One that was put back was judged: trying it again is for a rollout that somebody begins.
+        members = [member for member in members if outcome.ends.get(member.host) is not At.REVERTED]
         go(
-            roll, members, switch, begun=None, json=json, outcome=outcome, canaries=not story.past_canaries,
-            promoted=story.state == "paused",
+            roll, members, switch, begun=None, json=json, outcome=outcome, proven=rolling.proven(surveys, outcome.ends),
+            canaries=story.canaries, promoted=story.state == "paused",
         )  # fmt: skip
 
 
@@ -125,10 +128,10 @@ def _how(outcome: Outcome, *, abort: bool, stopped: str) -> tuple[str, str]:
 
 def go(
     roll: Rolling, members: Sequence[Member], switch: Switch, *, begun: Mapping[str, Any] | None, json: bool,
-    outcome: Outcome, canaries: bool = True, promoted: bool = False,
+    outcome: Outcome, proven: Collection[str] = (), canaries: Collection[str] = (), promoted: bool = False,
 ) -> None:  # fmt: skip
     """All waves of ``members``; a rollout that begins (``begun``) opens its journal."""
-    waves = roll.waves(members, canaries=canaries)
+    waves = roll.waves(members, proven=proven)
     if not waves and begun is not None:
         finish(roll.session, outcome, waves, json=json)
         return
@@ -139,7 +142,7 @@ def go(
             rollout_.work.journal.write("begin", who=roll.session.owner.who, members=[m.host for m in members], **begun)
         elif promoted:
             rollout_.work.journal.write("promoted", who=roll.session.owner.who)
-        rollout_.go(waves, outcome)
+        rollout_.go(waves, outcome, canaries=canaries)
         try:
             if outcome.state == "stopped":  # one that is only held isn't over: a resume goes on to its next wave
                 rollout_.work.journal.write("held" if outcome.held else "stopped", reason=outcome.reason)
@@ -173,7 +176,10 @@ def finish(session: Session, outcome: Outcome, waves: Sequence[Any], *, json: bo
     else:
         views.show_recap(outcome.results, str(session.logs))
         report.result(verdict.screen(outcome))
-    if outcome.state not in ("done", "paused", "aborted") or any(result.bad for result in outcome.results.values()):
+    # One that was put back before a resume has no failure in this run, and isn't well all the same.
+    put_back = outcome.state == "done" and any(end is not At.DONE for end in outcome.ends.values())
+    bad = any(result.bad for result in outcome.results.values())
+    if outcome.state not in ("done", "paused", "aborted") or bad or put_back:
         raise Exit(code=1)
 
 

@@ -57,9 +57,9 @@ class Story:
         return self.state in ("finished", "aborted")
 
     @property
-    def past_canaries(self) -> bool:
-        """Whether the canaries were well: a wave of others was begun, or it paused before the first."""
-        return self.state == "paused" or any(not wave["canary"] for wave in self.waves)
+    def canaries(self) -> frozenset[str]:
+        """Hosts whose turn was begun as a canary's."""
+        return frozenset(host for wave in self.waves if wave.get("canary") for host in wave["hosts"])
 
     @property
     def unsettled(self) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -41,10 +41,6 @@ class Outcome:
         """Whether every host that was begun serves one of its releases and gets requests."""
         return all(end.is_settled for end in self.ends.values())
 
-    def failures(self) -> int:
-        """Hosts that don't serve the new release although their turn came."""
-        return sum(not self.is_well(host) for host in self.ends)
-
     def is_well(self, host: str) -> bool:
         """Whether the host serves the new release, and nothing went wrong on the way there."""
         return self.ends.get(host) is At.DONE and not (host in self.results and self.results[host].bad)
@@ -61,32 +57,30 @@ class Rollout:
     serving: Callable[[], Serving]
     tell: Tell = lambda event, about: None
 
-    def go(self, waves: Sequence[Wave], outcome: Outcome) -> Outcome:
-        """All waves, in order; what was there before in ``outcome`` (from before a resume) counts."""
-        allowed = self.options.failures_allowed(len(self.members))
-        canaries_over = False
+    def go(self, waves: Sequence[Wave], outcome: Outcome, *, canaries: Collection[str] = ()) -> Outcome:
+        """All waves, in order, as long as nothing speaks against the next one.
+
+        What was there before in ``outcome`` (from before a resume) counts; ``canaries`` are those hosts of it that were
+        some.
+        """
+        tried = set(canaries)
+        reason, canaries_over = self._enough(outcome, tried), False
         for wave in waves:
+            if reason:
+                break
             if self.options.pause and canaries_over and not wave.canary:
                 return self._paused(outcome)
             canaries_over = wave.canary
-            if reason := self._no_room(wave):
-                outcome.state, outcome.reason = "stopped", reason
-                break
-            if reason := self._refused(wave):
-                outcome.state, outcome.reason, outcome.held = "stopped", reason, True
-                break
-            try:
-                self.work.journal.write("wave", name=wave.name, hosts=list(wave.hosts), canary=wave.canary)
-            except JournalLost as error:
-                outcome.state, outcome.reason = "stopped", f"{error.message}; {error.hint}"
+            reason = self._no_room(wave)
+            if not reason and (refused := self._refused(wave)):
+                reason, outcome.held = refused, True
+            if reason := reason or self._not_written(wave):
                 break
             self._wave(wave, outcome)
-            failed = outcome.failures()
-            bad = [host for host in wave.hosts if not outcome.is_well(host)]
-            if (wave.canary and bad) or failed > allowed:
-                what = f"{wave.name}, {bad[0]}, failed" if bad else f"{failed} hosts failed"
-                outcome.state, outcome.reason = "stopped", f"{what}; at most {allowed} may"
-                break
+            tried.update(wave.hosts if wave.canary else ())
+            reason = self._enough(outcome, tried)
+        if reason:
+            outcome.state, outcome.reason = "stopped", reason
         self._left_alone(waves, outcome)
         return outcome
 
@@ -124,6 +118,23 @@ class Rollout:
                 outcome.ends[name] = story.ends.get(name, At.BROKEN if name in story.steps else cut_off)
             else:
                 outcome.ends[name] = end
+
+    def _enough(self, outcome: Outcome, canaries: Collection[str]) -> str:
+        """Why nobody else's turn may come after what there was; empty where it may."""
+        bad = [host for host in outcome.ends if not outcome.is_well(host)]
+        if failed := [host for host in bad if host in canaries]:
+            return f"the canary {failed[0]} failed: nobody else's turn comes"
+        allowed = self.options.failures_allowed(len({member.host for member in self.members} | outcome.ends.keys()))
+        words = f"{bad[0]} failed" if len(bad) == 1 else f"{len(bad)} hosts failed: {', '.join(bad[:5])}"
+        return f"{words}; at most {allowed} may" if len(bad) > allowed else ""
+
+    def _not_written(self, wave: Wave) -> str:
+        """Begin the wave in the journal; why that can't be done."""
+        try:
+            self.work.journal.write("wave", name=wave.name, hosts=list(wave.hosts), canary=wave.canary)
+        except JournalLost as error:
+            return f"{error.message}; {error.hint}"
+        return ""
 
     def _no_room(self, wave: Wave) -> str:
         """Why this wave can't begin now; empty where it can. Hosts that are away get a moment to come back."""

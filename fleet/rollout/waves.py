@@ -39,12 +39,14 @@ def plan_waves(
     batch: Sequence[Count],
     max_unavailable: Count,
     canaries: bool = True,
+    proven: Collection[str] = (),
     allow_downtime: bool = False,
 ) -> tuple[Wave, ...]:
     """All waves, each host in exactly one.
 
     ``serving`` is model → host → site of all hosts that serve it now, members or not. While a wave is under way, each
-    model keeps at least one of them, and so does each site that has several; ``allow_downtime`` gives that up.
+    model keeps at least one of them, and so does each site that has several; ``allow_downtime`` gives that up. Classes
+    in ``proven`` have a host that is well already, and need no canary.
 
     Raises:
         NoCapacity: a model has no other host than one of the members.
@@ -54,7 +56,7 @@ def plan_waves(
     waves: list[Wave] = []
     left = list(members)
     if canaries:
-        for kind in dict.fromkeys(member.kind for member in members):
+        for kind in dict.fromkeys(member.kind for member in members if member.kind not in proven):
             first = next(member for member in left if member.kind == kind)
             left.remove(first)
             waves.append(Wave(f"canary {len(waves) + 1}", (first.host,), canary=True))

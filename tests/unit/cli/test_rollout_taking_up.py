@@ -15,8 +15,8 @@ from invoke.exceptions import Exit
 
 import tasks  # noqa: F401 — gives the verbs their roles
 from fleet import releases
+from fleet.cli import rolling, session
 from fleet.cli import rollout as verbs
-from fleet.cli import session
 from fleet.cli.rolling import Rolling
 from fleet.provision import HostResult
 from fleet.rollout import drive, gates, journal
@@ -110,6 +110,7 @@ def fleet(monkeypatch: pytest.MonkeyPatch) -> Fleet:
     monkeypatch.setattr(session.Session, "survey_all", lambda *_, **__: {})
     monkeypatch.setattr(Rolling, "prepare", lambda *_: {})
     monkeypatch.setattr(Rolling, "members", lambda rolling, surveys: made.members(rolling, surveys))
+    monkeypatch.setattr(rolling, "proven", lambda _, ends: {"A10"} if At.DONE in ends.values() else set())
     monkeypatch.setattr(Rolling, "serving", lambda _: {"m": dict.fromkeys((*HOSTS, "other"), "")})
     monkeypatch.setattr(Rolling, "to_inventory", lambda _: made)
     monkeypatch.setattr(drive, "live", live)
@@ -171,6 +172,45 @@ def test_a_resume_of_the_same_ends_its_turn_and_goes_on_to_all_the_others(fleet:
     assert (set(fleet.current.values()), story(run).state) == ({NEW}, "finished")
 
 
+def worse(fleet: Fleet, monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    """From now on this host's new release fails at a gate."""
+
+    def some_gates(transport: Transport, *_: object) -> Iterator[Verdict]:
+        is_worse = transport.name == host and fleet.current[host] == NEW
+        yield Verdict("speed", not is_worse, "half as fast", 0.1)
+
+    monkeypatch.setattr(gates, "gates", some_gates)
+
+
+def test_a_resumed_canary_that_is_worse_goes_back_and_nobody_follows(
+    fleet: Fleet, inventory: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fleet.killed_at("h1")
+    run = begin(inventory)
+    fleet.killed_at()
+    fleet.did.clear()
+    worse(fleet, monkeypatch, "h1")
+    with pytest.raises(Exit) as ended:
+        verbs.resume(Context(), yes=True)
+    assert (ended.value.code, fleet.did) == (1, ["h1 switch", "h1 back"])
+    assert (set(fleet.current.values()), story(run).state) == ({OLD}, "finished")
+    assert "the canary h1 failed" in capsys.readouterr().out
+
+
+def test_a_host_that_was_put_back_is_not_tried_again_by_a_resume(
+    fleet: Fleet, inventory: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worse(fleet, monkeypatch, "h1")
+    fleet.killed_at("h2")
+    run = begin(inventory, canaries=False, batch="1", max_fail="1")
+    fleet.killed_at()
+    fleet.did.clear()
+    with pytest.raises(Exit):  # not all of it is well
+        verbs.resume(Context(), yes=True)
+    assert fleet.did == ["h2 switch", "h3 switch", "h4 switch"]
+    assert (story(run).state, story(run).ends["h1"]) == ("finished", At.REVERTED)
+
+
 def refusing(tmp_path: Path, inventory: list[str], wave: str, event: str = "wave-begins") -> Path:
     """A required hook that has something against this wave for as long as the file lies there that is given back."""
     program, closed = tmp_path / "window", tmp_path / "closed"
@@ -221,6 +261,17 @@ def test_what_was_refused_goes_on_by_a_resume_once_the_hook_has_nothing_against_
     assert (fleet.did, story(run).closed) == ([], False)
     closed.unlink()
     verbs.resume(Context(), run=run, yes=True)
+    assert (set(fleet.current.values()), story(run).state) == ({NEW}, "finished")
+
+
+def test_what_was_refused_after_the_canaries_needs_no_further_canary(
+    fleet: Fleet, inventory: list[str], tmp_path: Path
+) -> None:
+    closed = refusing(tmp_path, inventory, "wave 1")
+    run = begin(inventory)
+    closed.unlink()
+    verbs.resume(Context(), run=run, yes=True)
+    assert [wave["canary"] for wave in story(run).waves] == [True] + [False] * (len(story(run).waves) - 1)
     assert (set(fleet.current.values()), story(run).state) == ({NEW}, "finished")
 
 
@@ -326,3 +377,16 @@ def test_a_run_that_no_host_is_in_the_middle_of_is_said_and_leaves_no_journal(
         verbs.abort(Context(), run="20260101T000000Z", hosts="all", inventory=inventory, yes=True)
     assert (ended.value.code, journal.known()) == (2, [])
     assert "no host is in the middle of the rollout 20260101T000000Z" in capsys.readouterr().err
+
+
+def test_hosts_without_a_run_are_refused_before_anything_is_asked(
+    fleet: Fleet, inventory: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    fleet.killed_at("h2")
+    run = begin(inventory, canaries=False, limit="h2")
+    for take_up in (verbs.abort, verbs.resume):
+        with pytest.raises(Exit) as ended:
+            take_up(Context(), hosts="h3", inventory=inventory, yes=True)
+        assert ended.value.code == 2
+        assert "--run" in capsys.readouterr().err
+    assert not story(run).closed

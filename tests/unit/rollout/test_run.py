@@ -89,7 +89,7 @@ def test_a_canary_that_fails_stops_it_whatever_may_fail_later(fleet: Fleet, book
     fleet.ends = {"a1": At.REVERTED}
     outcome = rollout(fleet, book, max_fail="50%").go(WAVES, Outcome())
     assert (outcome.state, fleet.begun) == ("stopped", ["a1"])
-    assert "canary 1, a1, failed" in outcome.reason
+    assert "the canary a1 failed" in outcome.reason
     assert all(outcome.results[host].skipped for host in ("b1", "a2", "b2", "b3"))
     assert outcome.settled
 
@@ -102,6 +102,21 @@ def test_as_many_as_may_fail_do_not_stop_it_and_one_more_does(fleet: Fleet, book
     outcome = rollout(fleet, book, max_fail="1").go(waves, Outcome())
     assert (outcome.state, fleet.begun) == ("stopped", ["a2", "b2"])
     assert not outcome.settled
+
+
+@pytest.mark.parametrize(
+    ("ends", "max_fail", "canaries", "words"),
+    [
+        ({"a1": At.REVERTED}, "50%", {"a1"}, "the canary a1 failed"),
+        ({"a1": At.REVERTED, "b1": At.KEPT}, "1", (), "2 hosts failed: a1, b1; at most 1 may"),
+    ],
+)
+def test_what_failed_before_a_resume_stops_it_before_another_wave(
+    fleet: Fleet, book: Journal, ends: dict[str, At], max_fail: str, canaries: set[str], words: str
+) -> None:
+    outcome = rollout(fleet, book, max_fail=max_fail).go(WAVES[2:], Outcome(ends=ends), canaries=canaries)
+    assert (outcome.state, fleet.begun) == ("stopped", [])
+    assert words in outcome.reason
 
 
 def test_it_pauses_between_the_canaries_and_the_first_wave(fleet: Fleet, book: Journal) -> None:

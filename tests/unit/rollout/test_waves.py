@@ -33,6 +33,18 @@ def test_one_canary_a_class_one_after_another_and_then_the_batches() -> None:
     ]  # fmt: skip
 
 
+def test_a_class_that_has_a_host_which_is_well_needs_no_canary() -> None:
+    six = members(6, kinds=3)
+    room = Count(50, percent=True)
+    waves = plan_waves(six, serving_all(six), batch=counts("2"), max_unavailable=room, proven={"kind 0", "kind 2"})
+    assert [(wave.canary, wave.hosts[0]) for wave in waves] == [
+        (True, "h01"),
+        (False, "h00"),
+        (False, "h03"),
+        (False, "h05"),
+    ]
+
+
 def test_the_only_server_of_a_model_is_not_taken_away_unless_it_is_said() -> None:
     lone = members(1)
     with pytest.raises(NoCapacity, match="m0 is served by h00 alone") as caught:
