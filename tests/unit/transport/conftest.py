@@ -78,14 +78,25 @@ def start(path: Path, authorized: Path, *options: str, port: int = 0) -> Server:
             if attempt.connect_ex(("127.0.0.1", port)) == 0:
                 return Server(path, port, process)
         time.sleep(0.05)
+    process.kill()
+    process.wait(5)
     pytest.fail(f"sshd didn't start: {(path / 'log').read_text()}")
 
 
 def stop(server: Server) -> None:
     """End a server and its connections."""
     server.cut()
-    server.process.terminate()
-    server.process.wait(5)
+    end(server.process)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End it, kindly first: one that is left would warn in whatever test comes next."""
+    process.terminate()
+    try:
+        process.wait(5)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait(5)
 
 
 @pytest.fixture(scope="session")

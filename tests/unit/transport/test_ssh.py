@@ -22,7 +22,7 @@ from fleet.secret import Secret
 from fleet.transport.logged import LoggedTransport
 from fleet.transport.login import Login
 from fleet.transport.ssh import remember, scan
-from tests.unit.transport.conftest import PASSWORD, Connect, Server, needs_sshd, password, start, stop
+from tests.unit.transport.conftest import PASSWORD, Connect, Server, end, needs_sshd, password, start, stop
 
 pytestmark = needs_sshd
 LONG = "# " + "x" * 150_000 + "\n"
@@ -97,18 +97,24 @@ def test_a_key_is_parsed_once_a_process(
 def agent(tmp_path: Path, keys: Path, at_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """An agent that holds the locked key."""
     place = tmp_path / "agent"
-    process = subprocess.Popen(["ssh-agent", "-D", "-a", place], stdout=subprocess.DEVNULL)
-    while not place.exists():
-        time.sleep(0.01)
-    monkeypatch.setenv("SSH_AUTH_SOCK", str(place))
     ask = tmp_path / "ask"
     ask.write_text("#!/bin/sh\necho open sesame\n")
     ask.chmod(0o700)
-    env = {**os.environ, "SSH_ASKPASS": str(ask), "SSH_ASKPASS_REQUIRE": "force"}
-    subprocess.run(["ssh-add", "-q", keys / "locked"], env=env, check=True, stdin=subprocess.DEVNULL)
-    yield
-    process.terminate()
-    process.wait(5)
+    process = subprocess.Popen(["ssh-agent", "-D", "-a", place], stdout=subprocess.DEVNULL)
+    try:
+        monkeypatch.setenv("SSH_AUTH_SOCK", str(place))
+        env = {**os.environ, "SSH_ASKPASS": str(ask), "SSH_ASKPASS_REQUIRE": "force"}
+        until = time.monotonic() + 10
+        while True:  # its socket is there a moment before it takes connections
+            words = ["ssh-add", "-q", str(keys / "locked")]
+            added = subprocess.run(words, env=env, capture_output=True, check=False, stdin=subprocess.DEVNULL)
+            if not added.returncode:
+                break
+            assert time.monotonic() < until, added.stderr
+            time.sleep(0.05)
+        yield
+    finally:
+        end(process)
 
 
 def test_the_agent_lets_us_in(login: Login, connect: Connect, agent: None) -> None:
@@ -355,16 +361,16 @@ def test_a_lock_whose_owner_was_killed_is_free(login: Login, connect: Connect, p
         f"t = SshTransport({login!r})\n"
         "with lock.HostLock(t, lock.Owner('gone', 's', 'd')):\n    print('locked', flush=True)\n    time.sleep(60)\n"
     )
-    owner = subprocess.Popen([".venv/bin/python", "-c", script], stdout=subprocess.PIPE)
-    assert owner.stdout is not None
-    assert owner.stdout.readline() == b"locked\n"
     here = connect(login)
-    found = lock.status(here)
-    assert found is not None
-    assert found.who == "gone"
-    owner.kill()
-    owner.wait()
-    owner.stdout.close()
+    with subprocess.Popen([".venv/bin/python", "-c", script], stdout=subprocess.PIPE) as owner:
+        try:
+            assert owner.stdout is not None
+            assert owner.stdout.readline() == b"locked\n"
+            found = lock.status(here)
+            assert found is not None
+            assert found.who == "gone"
+        finally:
+            owner.kill()
     until = time.monotonic() + 5
     while lock.status(here) is not None and time.monotonic() < until:
         time.sleep(0.1)
