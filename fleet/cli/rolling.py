@@ -12,17 +12,15 @@ from fleet import hooks, releases, report
 from fleet.cli.session import Session
 from fleet.errors import CommandFailed, FleetError, UsageError
 from fleet.gateway.balancers import balancers
-from fleet.gateway.models import way_of
 from fleet.provision import HostResult, Provision, provision
 from fleet.rollout import marker
 from fleet.rollout.balancers import Balancers
-from fleet.rollout.drive import Turn
-from fleet.rollout.journal import Journal, Story
+from fleet.rollout.journal import Journal
 from fleet.rollout.names import refuse_lost
 from fleet.rollout.options import Options
 from fleet.rollout.run import Outcome, Rollout, Serving, Tell
 from fleet.rollout.switching import Switch, ToInventory, serves
-from fleet.rollout.turn import TOUCHING, At, resumed
+from fleet.rollout.turn import At
 from fleet.rollout.waves import Member, Wave, plan_waves
 from fleet.rollout.work import Work
 from fleet.survey import Survey
@@ -123,7 +121,7 @@ class Rolling:
             session = self.session
             work = Work(
                 self.run, session.owner, self.why, switch, self.balancers, journal, session.progress,
-                lambda name: session.settings[name].rollout, session.crew.stopped, self._address,
+                lambda name: session.settings[name].rollout, session.crew.stopped, self.address,
                 drain_seconds=drain_seconds(session),
             )  # fmt: skip
             yield Rollout(session.crew, work, self.options, members, self.serving, self.tell)
@@ -133,52 +131,7 @@ class Rolling:
         session = self.session
         return ToInventory(Provision(session.survey, session.owner, self.run, session.progress, interrupt=True))
 
-    def settle(self, rollout: Rollout, story: Story, *, abort: bool) -> Outcome:
-        """Take up every turn that was cut off, from the truth on hosts and gateways."""
-        outcome = Outcome(ends=dict(story.ends), results={host: HostResult() for host in story.ends})
-        markers = self.session.crew.each(self.session.names, lambda _, transport: marker.read(transport))
-        turns = []
-        for name in self.session.names:
-            found = markers[name]
-            if isinstance(found, FleetError):
-                if name in story.unsettled:
-                    outcome.results[name] = HostResult()
-                    outcome.results[name].fail("host", found)
-                    outcome.ends[name] = At.BROKEN
-                continue
-            mine = found is not None and found.run == self.run
-            if name not in story.unsettled and not mine:
-                continue
-            # The journal was written first; only where another machine was at work does the host alone know.
-            last = story.steps[name] if name in story.unsettled or found is None else found.at
-            touched, back = name in story.touched, name in story.back
-            if found is not None and mine:
-                touched, back = touched or found.touched or found.at in TOUCHING, back or found.back
-            start, back = resumed(last, abort=abort, back=back, touched=touched)
-            turn = Turn(name, self.session.crew.transport(name), rollout.work, start=start, back=back, touched=touched)
-            turn.before = dict(story.before.get(name, {}))
-            if found is not None and mine:
-                turn.before, turn.measured = dict(found.before), dict(found.measured)
-            turns.append(turn)
-        rollout.settle(turns, outcome)
-        self._reconcile([turn.name for turn in turns])
-        return outcome
-
-    def _reconcile(self, but: Sequence[str]) -> None:
-        """Whatever this rollout drained at a gateway and nobody is at work on any more gets requests again."""
-        drained = {
-            server
-            for states in self.balancers.states().values()
-            for server, state in states.items()
-            if state.admin != "ready" and state.who.endswith(self.run) and server.partition(":")[0] not in but
-        }
-        for name in sorted({server.partition(":")[0] for server in drained}):
-            with contextlib.suppress(FleetError):
-                known = releases.read(self.session.crew.transport(name).run(releases.SCRIPT).stdout)
-                ways = {f"{name}:{r.instance}": way_of(r.about, self._address(name)) for r in known if r.current}
-                self.balancers.ready({server: way for server, way in ways.items() if server in drained})
-
-    def _address(self, name: str) -> str:
+    def address(self, name: str) -> str:
         """A host's own address on the fleet's network."""
         told = self.session.settings.get(name) or self.session.peers.get(name)
         return told.address if told else ""
@@ -236,22 +189,37 @@ def document(run: str, outcome: Outcome, waves: Sequence[Wave]) -> dict[str, Any
     }
 
 
-def targets(session: Session, number: int) -> dict[str, dict[str, str]]:
-    """Host → instance → the release to go back to: number ``number``, or the one before; hosts that have none are out.
+def targets(session: Session, number: int) -> tuple[dict[str, dict[str, str]], dict[str, HostResult]]:
+    """Host → instance → the release to go back to: number ``number``, or the one before; and hosts that can't.
+
+    Hosts that serve it already, or have no other, are in neither. One that is dead keeps no other from going back.
 
     Raises:
-        UsageError: no host has that release.
-        HostError: a host can't be asked, or what the release needs is no longer there.
+        FleetError: none can go back; why the first of them can't.
     """
     came = session.crew.each(session.names, lambda _, transport: _way_back(transport, number))
-    failed = [found for found in came.values() if isinstance(found, FleetError)]
-    if failed:
-        raise failed[0]
     found = {name: way for name, way in came.items() if not isinstance(way, FleetError) and way}
+    failed: dict[str, HostResult] = {}
+    not_seen(failed, came)
     if not found:
-        what = f"release {number}" if number else "an earlier release"
-        raise UsageError(f"no host has {what} to go back to", hint="./inv releases shows what there is")
-    return found
+        raise next(
+            (error for error in came.values() if isinstance(error, FleetError)),
+            UsageError(
+                f"no host has {f'release {number}' if number else 'an earlier release'} to go back to",
+                hint="./inv releases shows what there is",
+            ),
+        )
+    return found, failed
+
+
+def not_seen(results: dict[str, HostResult], seen: Mapping[str, object]) -> None:
+    """Add a failure for each host that couldn't be looked at, or must not be touched as it is."""
+    for name, found in seen.items():
+        if isinstance(found, FleetError):
+            results.setdefault(name, HostResult()).fail("host", found)
+        elif isinstance(found, Survey) and found.plan.blocked:
+            first = next(problem for problem in found.plan.problems if problem.level == "error")
+            results.setdefault(name, HostResult()).fail("host", UsageError(first.words, where=name, hint=first.hint))
 
 
 def still(session: Session, told: Mapping[str, Mapping[str, str]]) -> list[str]:

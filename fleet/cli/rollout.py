@@ -12,7 +12,8 @@ from invoke.context import Context
 from fleet import home, report, views
 from fleet.cli import rolling
 from fleet.cli.program import CHANGING, confirm, verb
-from fleet.cli.rollout_run import adopt, begun_by, finish, go, options_of, rolling_of, take_up
+from fleet.cli.rollout_run import begun_by, finish, go, options_of, rolling_of
+from fleet.cli.rollout_taking_up import adopt, take_up
 from fleet.cli.session import Options as SessionOptions
 from fleet.cli.session import open_session
 from fleet.errors import FleetError, UsageError
@@ -93,11 +94,13 @@ def rollout(
             if waves:
                 confirm("Roll this out?", yes=yes)
         prepared = roll.prepare(surveys)
+        surveys = session.survey_all()
+        rolling.not_seen(prepared, {n: seen for n, seen in surveys.items() if n in prepared and not prepared[n].bad})
         bad = {name: result for name, result in prepared.items() if result.bad}
         if len(bad) > options.failures_allowed(len(prepared)):
             outcome = Outcome(prepared, {}, "stopped", f"{', '.join(bad)} could not be prepared; nothing was switched")
             finish(session, outcome, (), json=json)
-        surveys = {name: seen for name, seen in session.survey_all().items() if name not in bad}
+        surveys = {name: seen for name, seen in surveys.items() if name not in bad}
         go(roll, roll.members(surveys), roll.to_inventory(), begun=begun_by(given, options, why, "rollout"), json=json,
             outcome=Outcome(prepared))  # fmt: skip
 
@@ -136,19 +139,22 @@ def rollback(
     with open_session(given, _roles, doing="rollback", leave_out_quarantined=True) as session:
         options = options_of(session, said, canaries=canaries, pause=pause, allow_downtime=allow_downtime)
         rolling.nobody_else_is_at_it(session, session.run_name)
-        targets = rolling.targets(session, int(to))
+        targets, failed = rolling.targets(session, int(to))
         surveys = {name: seen for name, seen in session.survey_all().items() if name in targets}
         roll = rolling_of(session, options, session.run_name, why)
         roll.names_stay(targets)
+        rolling.not_seen(failed, {n: seen for n, seen in surveys.items() if isinstance(seen, FleetError)})
         members = [rolling.member_of(name, seen) for name, seen in surveys.items() if not isinstance(seen, FleetError)]
         waves = roll.waves(members)
         if not json:
+            for name, result in failed.items():
+                report.warn(f"{name} stays as it is: {result.failures[0].message}")
             report.result(verdict.targets(targets))
             report.result(verdict.waves(waves))
             if waves:
                 confirm("Go back?", yes=yes)
         begun = begun_by(given, options, why, "rollback", targets=targets)
-        go(roll, members, ToReleases(targets), begun=begun, json=json, outcome=Outcome())
+        go(roll, members, ToReleases(targets), begun=begun, json=json, outcome=Outcome(failed))
 
 
 @verb(help=_TAKING_UP)

@@ -50,11 +50,18 @@ class Story:
     touched: frozenset[str] = frozenset()
     back: frozenset[str] = frozenset()
     state: str = "open"  #: open, paused, finished, aborted
+    aborting: bool = False  #: an abort was begun, and isn't over
+    promoted: bool = False
 
     @property
     def closed(self) -> bool:
-        """Whether nothing is left to do for anybody."""
-        return self.state in ("finished", "aborted")
+        """Whether nothing is left to do for anybody; also where it was never begun."""
+        return self.state in ("finished", "aborted") or not self.begun
+
+    @property
+    def past_canaries(self) -> bool:
+        """Whether somebody let it go on after its canaries, or nobody had to: a wave of others was begun."""
+        return self.promoted or any(not wave.get("canary") for wave in self.waves)
 
     @property
     def canaries(self) -> frozenset[str]:
@@ -92,11 +99,12 @@ def told(run: str, written: Iterator[Mapping[str, Any]]) -> Story:
     before: dict[str, Mapping[str, str]] = {}
     touched: set[str] = set()
     back: set[str] = set()
-    state = "open"
+    state, aborting, promoted = "open", False, False
     for line in written:
         event = line["event"]
         if event == "begin":
-            begun, state = line, "open"  # again, where a rollout that was taken over is opened for further hosts
+            # Again, where a rollout that was taken over is opened for further hosts.
+            begun, state, aborting = line, "open", False
         elif event == "wave":
             waves.append(line)
         elif event == "step":
@@ -116,8 +124,10 @@ def told(run: str, written: Iterator[Mapping[str, Any]]) -> Story:
         elif event in ("paused", "finished", "aborted"):
             state = event
         elif event in ("resumed", "promoted"):
-            state = "open"
-    return Story(run, begun, tuple(waves), steps, ends, before, frozenset(touched), frozenset(back), state)
+            state, aborting, promoted = "open", bool(line.get("abort")), promoted or event == "promoted"
+    return Story(
+        run, begun, tuple(waves), steps, ends, before, frozenset(touched), frozenset(back), state, aborting, promoted
+    )
 
 
 def find(run: str = "") -> Path:

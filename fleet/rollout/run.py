@@ -16,7 +16,6 @@ from fleet.rollout.options import Options
 from fleet.rollout.turn import At
 from fleet.rollout.waves import Member, Wave
 from fleet.rollout.work import Work
-from fleet.transport import Transport
 
 #: Model → host → site of all that serve now.
 Serving = Mapping[str, Mapping[str, str]]
@@ -36,10 +35,17 @@ class Outcome:
     reason: str = ""
     held: bool = False  #: a required hook refused the next wave: the rollout stays open, for a resume or an abort
 
+    left: frozenset[str] = frozenset()  #: hosts in the middle that somebody gave up: nothing waits for them
+
+    @property
+    def unsettled(self) -> list[str]:
+        """Hosts that were begun and don't serve one of their releases yet, or get no requests."""
+        return sorted(host for host, end in self.ends.items() if not end.is_settled and host not in self.left)
+
     @property
     def settled(self) -> bool:
-        """Whether every host that was begun serves one of its releases and gets requests."""
-        return all(end.is_settled for end in self.ends.values())
+        """Whether nothing is left to do for any host that was begun."""
+        return not self.unsettled
 
     def is_well(self, host: str) -> bool:
         """Whether the host serves the new release, and nothing went wrong on the way there."""
@@ -57,14 +63,16 @@ class Rollout:
     serving: Callable[[], Serving]
     tell: Tell = lambda event, about: None
 
-    def go(self, waves: Sequence[Wave], outcome: Outcome, *, canaries: Collection[str] = ()) -> Outcome:
+    def go(
+        self, waves: Sequence[Wave], outcome: Outcome, *, canaries: Collection[str] = (), promoted: bool = False
+    ) -> Outcome:
         """All waves, in order, as long as nothing speaks against the next one.
 
         What was there before in ``outcome`` (from before a resume) counts; ``canaries`` are those hosts of it that were
-        some.
+        some, ``promoted`` says that it needn't pause after them any more.
         """
         tried = set(canaries)
-        reason, canaries_over = self._enough(outcome, tried), False
+        reason, canaries_over = self._enough(outcome, tried), bool(canaries) and not promoted
         for wave in waves:
             if reason:
                 break
@@ -87,19 +95,21 @@ class Rollout:
     def settle(self, turns: Sequence[Turn], outcome: Outcome) -> None:
         """Take up turns that were cut off."""
         by_name = {turn.name: turn for turn in turns}
-        self._keep(self.crew.each(by_name, lambda name, _: by_name[name].take()), by_name, outcome, cut_off=At.BROKEN)
+        came = self.crew.each(by_name, lambda name, _: self._taken(by_name[name]))
+        self._keep(came, by_name, outcome, cut_off=At.BROKEN)
 
     def _wave(self, wave: Wave, outcome: Outcome) -> None:
         self.work.progress.say(wave.name, ", ".join(wave.hosts))
         turns = {name: Turn(name, self.crew.transport(name), self.work) for name in wave.hosts}
-        self._keep(
-            self.crew.each(wave.hosts, lambda name, t: self._turn(turns[name], t)), turns, outcome, cut_off=At.KEPT
-        )
+        self._keep(self.crew.each(wave.hosts, lambda name, _: self._turn(turns[name])), turns, outcome, cut_off=At.KEPT)
         ends = {name: outcome.ends[name].value for name in wave.hosts if name in outcome.ends}
         self.tell("wave-ends", {"wave": wave.name, "hosts": list(wave.hosts), "ends": ends})
 
-    def _turn(self, turn: Turn, transport: Transport) -> At:
+    def _turn(self, turn: Turn) -> At:
         self.tell("host-begins", {"host": turn.name})
+        return self._taken(turn)
+
+    def _taken(self, turn: Turn) -> At:
         end = turn.take()
         self.tell("host-ends", {"host": turn.name, "end": end.value})
         if end is not At.DONE:

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,19 +15,23 @@ from invoke.context import Context
 from invoke.exceptions import Exit
 
 import tasks  # noqa: F401 — gives the verbs their roles
-from fleet import releases
-from fleet.cli import rolling, session
+from fleet import releases, views
 from fleet.cli import rollout as verbs
+from fleet.cli import rollout_taking_up, session
 from fleet.cli.rolling import Rolling
+from fleet.errors import FleetError, Unreachable
+from fleet.gateway.balancer import ServerState
+from fleet.plan import HostPlan, PlannedChange
 from fleet.provision import HostResult
+from fleet.resource import Change
 from fleet.rollout import drive, gates, journal
 from fleet.rollout.gates import Verdict
-from fleet.rollout.journal import Story
+from fleet.rollout.journal import Journal, JournalLost, Story
 from fleet.rollout.judge import Measured
 from fleet.rollout.live import Live
 from fleet.rollout.marker import PATH
 from fleet.rollout.turn import At
-from fleet.rollout.waves import Member
+from fleet.survey import Survey
 from fleet.transport import Transport
 from fleet.transport.fake import FakeTransport
 
@@ -48,6 +53,10 @@ class Fleet:
         self.current = dict.fromkeys(HOSTS, OLD)
         self.markers: dict[str, str] = {}
         self.did: list[str] = []
+        self.prepared: list[list[str]] = []
+        self.wanted = NEW
+        self.away: set[str] = set()  #: can't be looked at
+        self.gone: set[str] = set()  #: no way in at all
         self.cut: tuple[str, ...] = ()
         self.together = threading.Barrier(1)
 
@@ -66,8 +75,13 @@ class Fleet:
             return self.markers.get(name, "")
 
         def known(command: str, stdin: bytes | None) -> str:
-            return f"release+=qwen {self.current[name]} -,current,good 1 7 {{}}\n"
+            return f"release+=qwen {self.current[name]} -,current,good 1 7 {{}}\nend=yes\n"
 
+        def lost(command: str, stdin: bytes | None) -> str:
+            raise Unreachable("no route to host", where=name)
+
+        if name in self.gone:
+            return FakeTransport(name, [("", lost)])
         answers = [("flock", "locked"), (PATH, mark), ("release\\+=", known), ("date", "7"), ("", "")]
         return FakeTransport(name, answers)  # type: ignore[arg-type]  # each is an Answer
 
@@ -75,7 +89,7 @@ class Fleet:
         self, host: str, transport: Transport, lock: Any, result: HostResult, say: Callable[[str], None]
     ) -> None:
         self.did.append(f"{host} switch")
-        self.current[host] = NEW
+        self.current[host] = self.wanted
         if host in self.cut:
             self.together.wait(10)
             raise Killed
@@ -86,10 +100,19 @@ class Fleet:
         self.current[transport.name] = OLD
         return ["qwen"]
 
-    def members(self, rolling: Rolling, surveys: object) -> list[Member]:
-        return [
-            Member(name, "A10", "", frozenset({"m"})) for name in rolling.session.names if self.current[name] == OLD
-        ]
+    def seen(self, name: str) -> Survey | FleetError:
+        """What a look at the host finds: something waits where it doesn't serve what is wanted."""
+        if name in self.away:
+            return Unreachable("no route to host", where=name)
+        waits = (PlannedChange(Change("current:qwen", "switch", "", interrupts=("instance qwen",)), ""),)
+        told = SimpleNamespace(site="", instances=[SimpleNamespace(name="qwen", served_name="m")])
+        target = SimpleNamespace(name=name, facts=SimpleNamespace(gpus=[SimpleNamespace(name="A10")]), settings=told)
+        plan = HostPlan(name, waits=waits if self.current[name] != self.wanted else ())
+        return Survey(target, (), plan)  # type: ignore[arg-type]  # as much of a target as a class of hosts needs
+
+    def prepare(self, surveys: Mapping[str, object]) -> dict[str, HostResult]:
+        self.prepared.append(sorted(surveys))
+        return {name: HostResult(ok=1, unreachable=int(name in self.away)) for name in surveys}
 
     def at(self, host: str) -> str:
         """What the host remembers of its turn."""
@@ -107,10 +130,9 @@ def fleet(monkeypatch: pytest.MonkeyPatch) -> Fleet:
         return Live(instance, made.current[transport.name], "http://h:1", "m", False, None, "m", "")
 
     monkeypatch.setattr(session, "connector", lambda *_: made.transport)
-    monkeypatch.setattr(session.Session, "survey_all", lambda *_, **__: {})
-    monkeypatch.setattr(Rolling, "prepare", lambda *_: {})
-    monkeypatch.setattr(Rolling, "members", lambda rolling, surveys: made.members(rolling, surveys))
-    monkeypatch.setattr(rolling, "proven", lambda _, ends: {"A10"} if At.DONE in ends.values() else set())
+    monkeypatch.setattr(session.Session, "survey_all", lambda self, **_: {name: made.seen(name) for name in self.names})
+    monkeypatch.setattr(views, "show_plan", lambda *_, **__: None)
+    monkeypatch.setattr(Rolling, "prepare", lambda _, surveys: made.prepare(surveys))
     monkeypatch.setattr(Rolling, "serving", lambda _: {"m": dict.fromkeys((*HOSTS, "other"), "")})
     monkeypatch.setattr(Rolling, "to_inventory", lambda _: made)
     monkeypatch.setattr(drive, "live", live)
@@ -390,3 +412,228 @@ def test_hosts_without_a_run_are_refused_before_anything_is_asked(
         assert ended.value.code == 2
         assert "--run" in capsys.readouterr().err
     assert not story(run).closed
+
+
+def test_an_abort_that_was_cut_off_stays_one_whatever_is_typed_next(fleet: Fleet, inventory: list[str]) -> None:
+    fleet.killed_at("h2")
+    run = begin(inventory)
+    fleet.killed_at()
+    fleet.gone.add("h2")
+    with pytest.raises(Exit) as ended:
+        verbs.abort(Context(), yes=True)
+    assert (ended.value.code, story(run).closed) == (1, False)
+    fleet.gone.clear()
+    fleet.did.clear()
+    verbs.resume(Context(), yes=True)
+    assert (fleet.did, story(run).state) == (["h2 back"], "aborted")
+    assert fleet.current == {"h1": NEW, "h2": OLD, "h3": OLD, "h4": OLD}
+
+
+def test_what_somebody_else_ended_while_one_thought_about_the_answer_is_not_begun_again(
+    fleet: Fleet, inventory: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fleet.killed_at("h2")
+    run = begin(inventory)
+    fleet.killed_at()
+    fleet.did.clear()
+    asked: list[str] = []
+
+    def confirm(question: str, *, yes: bool) -> None:
+        asked.append(question)
+        if len(asked) == 1:
+            verbs.abort(Context(), yes=True)
+
+    monkeypatch.setattr(rollout_taking_up, "confirm", confirm)
+    with pytest.raises(Exit) as ended:
+        verbs.resume(Context())
+    assert ended.value.code == 2
+    assert "went on meanwhile" in capsys.readouterr().err
+    assert (fleet.did, story(run).state) == (["h2 back"], "aborted")
+
+
+def test_a_rollout_whose_first_line_could_not_be_written_was_never_begun(
+    fleet: Fleet, inventory: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise JournalLost("no space left", hint="make room; then ./inv rollout.resume")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(Journal, "write", full)
+        with pytest.raises(Exit):
+            verbs.rollout(Context(), inventory=inventory, limit="h1", yes=True)
+    assert "nothing was begun" in capsys.readouterr().err
+    for verb in (verbs.resume, verbs.abort):
+        with pytest.raises(Exit) as ended:
+            verb(Context(), run=journal.known()[0], yes=True)
+        assert (ended.value.code, fleet.did) == (2, [])
+    verbs.rollout(Context(), inventory=inventory, limit="h1", yes=True)  # no other is in its way
+    assert fleet.did == ["h1 switch"]
+
+
+def test_a_pause_comes_after_the_canaries_also_when_the_last_of_them_is_resumed(
+    fleet: Fleet, inventory: list[str]
+) -> None:
+    fleet.killed_at("h1")
+    run = begin(inventory, pause=True)
+    fleet.killed_at()
+    fleet.did.clear()
+    verbs.resume(Context(), yes=True)
+    assert (fleet.did, story(run).state) == (["h1 switch"], "paused")
+    verbs.promote(Context(), yes=True)
+    assert (set(fleet.current.values()), story(run).state) == ({NEW}, "finished")
+
+
+def test_hooks_hear_of_a_resumed_turn_that_fails_and_of_the_end(
+    fleet: Fleet, inventory: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard = tmp_path / "heard"
+    program = tmp_path / "hook"
+    program.write_text(f'#!/bin/sh\necho "$FLEET_EVENT $FLEET_HOST" >> {heard}\n')
+    program.chmod(0o755)
+    hook = {"run": str(program), "events": ["host-ends", "failure", "rollout-ends"]}
+    told = {"hosts": {name: {} for name in HOSTS}, "vars": {**VARIABLES, "hooks": [hook]}}
+    Path(inventory[0]).write_text(json.dumps({"all": told}))
+    fleet.killed_at("h1")
+    begin(inventory)
+    fleet.killed_at()
+    worse(fleet, monkeypatch, "h1")
+    with pytest.raises(Exit):
+        verbs.resume(Context(), yes=True)
+    assert heard.read_text().splitlines() == ["host-ends h1", "failure h1", "rollout-ends "]
+
+
+def quarantined(inventory: list[str], host: str) -> None:
+    row = {"why": "Xid", "who": "me", "since": "2020-01-01T00:00:00+00:00", "until": "2099-01-01T00:00:00+00:00"}
+    (Path(inventory[0]).parent / "quarantine.json").write_text(json.dumps({"hosts": {host: row}}))
+
+
+def test_a_host_that_was_quarantined_meanwhile_is_left_out_of_what_follows(fleet: Fleet, inventory: list[str]) -> None:
+    verbs.rollout(Context(), inventory=inventory, yes=True, pause=True, max_unavailable="100%")
+    quarantined(inventory, "h3")
+    verbs.promote(Context(), yes=True)
+    assert fleet.current == {"h1": NEW, "h2": NEW, "h3": OLD, "h4": NEW}
+
+
+def test_a_host_that_was_left_out_at_the_beginning_is_not_rolled_out_later(fleet: Fleet, inventory: list[str]) -> None:
+    quarantined(inventory, "h3")
+    verbs.rollout(Context(), inventory=inventory, yes=True, pause=True, max_unavailable="100%")
+    quarantined(inventory, "nobody")
+    verbs.promote(Context(), yes=True)
+    assert fleet.current["h3"] == OLD
+
+
+def test_what_the_inventory_says_by_now_is_prepared_and_has_a_canary_of_its_own(
+    fleet: Fleet, inventory: list[str]
+) -> None:
+    verbs.rollout(Context(), inventory=inventory, yes=True, pause=True, max_unavailable="100%")
+    fleet.wanted = "ccc"
+    fleet.prepared.clear()
+    verbs.promote(Context(), yes=True)
+    assert fleet.prepared == [list(HOSTS)]
+    assert [(wave["canary"], wave["hosts"]) for wave in story(journal.known()[0]).waves][:2] == [
+        (True, ["h1"]), (True, ["h1"]),
+    ]  # fmt: skip
+
+
+def test_a_host_that_the_inventory_lost_in_the_middle_of_its_turn_is_named_and_can_be_ended_later(
+    fleet: Fleet, inventory: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    fleet.killed_at("h2")
+    run = begin(inventory)
+    fleet.killed_at()
+    whole = Path(inventory[0]).read_text()
+    told = json.loads(whole)
+    del told["all"]["hosts"]["h2"]
+    Path(inventory[0]).write_text(json.dumps(told))
+    with pytest.raises(Exit):  # it holds a resume open
+        verbs.resume(Context(), yes=True)
+    assert not story(run).closed
+    with pytest.raises(Exit) as ended:
+        verbs.abort(Context(), yes=True)
+    assert (ended.value.code, story(run).state) == (1, "aborted")
+    assert f"rollout.abort --run {run} --hosts h2" in capsys.readouterr().out
+    Path(inventory[0]).write_text(whole)
+    verbs.abort(Context(), run=run, hosts="h2", inventory=inventory, yes=True)
+    assert (fleet.current["h2"], fleet.markers) == (OLD, {})
+
+
+def test_a_host_that_is_gone_for_good_holds_an_abort_open_until_it_is_quarantined(
+    fleet: Fleet, inventory: list[str]
+) -> None:
+    fleet.killed_at("h2")
+    run = begin(inventory)
+    fleet.killed_at()
+    fleet.gone.add("h2")
+    for closed in (False, True):
+        with pytest.raises(Exit) as ended:
+            verbs.abort(Context(), yes=True)
+        assert (ended.value.code, story(run).closed) == (1, closed)
+        quarantined(inventory, "h2")
+
+
+def test_a_host_that_cannot_be_seen_when_it_goes_on_is_a_failure_and_holds_it_open(
+    fleet: Fleet, inventory: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    verbs.rollout(Context(), inventory=inventory, yes=True, pause=True, max_unavailable="100%")
+    run = journal.known()[0]
+    fleet.away.add("h4")
+    with pytest.raises(Exit) as ended:
+        verbs.resume(Context(), yes=True)
+    assert (ended.value.code, fleet.did, story(run).closed) == (1, ["h1 switch"], False)
+    assert "h4 can't be seen or prepared" in capsys.readouterr().out
+    fleet.away.clear()
+    verbs.resume(Context(), yes=True)  # it pauses again: nobody was let go on
+    assert story(run).state == "paused"
+    verbs.promote(Context(), yes=True)
+    assert set(fleet.current.values()) == {NEW}
+
+
+def test_a_host_that_went_away_while_others_were_prepared_stops_it_before_it_begins(
+    fleet: Fleet, inventory: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def prepare(_: Rolling, surveys: Mapping[str, object]) -> dict[str, HostResult]:
+        fleet.away.add("h4")
+        return {name: HostResult(ok=1) for name in surveys}
+
+    monkeypatch.setattr(Rolling, "prepare", prepare)
+    with pytest.raises(Exit) as ended:
+        verbs.rollout(Context(), inventory=inventory, yes=True, max_unavailable="100%")
+    assert (ended.value.code, fleet.did, journal.known()) == (1, [], [])
+    with pytest.raises(Exit) as ended:  # one may fail: the others are rolled out, and it isn't forgotten
+        verbs.rollout(Context(), inventory=inventory, yes=True, max_unavailable="100%", max_fail="1")
+    assert (ended.value.code, fleet.current["h4"]) == (1, OLD)
+    assert [fleet.current[host] for host in ("h1", "h2", "h3")] == [NEW] * 3
+
+
+class Gateway:
+    """All gateways: these servers are drained there by the run; ``told`` are those that get requests again."""
+
+    def __init__(self, *drained: str, dead: bool = False) -> None:
+        self.drained, self.dead = drained, dead
+        self.told: list[str] = []
+
+    def states(self) -> dict[str, dict[str, ServerState]]:
+        if self.dead:
+            raise Unreachable("no route to host", where="g1")
+        return {"g1": {name: ServerState(name, True, "drain", 0, 60.0, "", "me r1") for name in self.drained}}
+
+    def ready(self, ways: Mapping[str, str]) -> None:
+        self.told.extend(ways)
+
+
+def reconciled(fleet: Fleet, gateway: Gateway, *but: str) -> list[str]:
+    crew = SimpleNamespace(transport=fleet.transport)
+    session_ = SimpleNamespace(names=list(HOSTS), crew=crew)
+    roll = SimpleNamespace(balancers=gateway, session=session_, run="r1", address=lambda name: f"{name}.example")
+    rollout_taking_up._reconcile(roll, set(but))  # type: ignore[arg-type]  # as much of a rollout as it needs
+    return gateway.told
+
+
+def test_what_this_run_drained_gets_requests_again_save_hosts_in_the_middle_and_strangers(fleet: Fleet) -> None:
+    gateway = Gateway("h1:qwen", "h2:qwen", "moved-away:qwen")
+    assert reconciled(fleet, gateway, "h2") == ["h1:qwen"]
+
+
+def test_a_gateway_that_is_gone_hides_no_verdict(fleet: Fleet, capsys: pytest.CaptureFixture[str]) -> None:
+    assert reconciled(fleet, Gateway("h1:qwen", dead=True)) == []
+    assert "g1" in capsys.readouterr().err
