@@ -50,8 +50,8 @@ def opened(path: str, body: object = None, timeout: float = 20) -> Any:
     return DIRECT.open(request, timeout=timeout)
 
 
-def ask(path: str, body: object = None, timeout: float = 20) -> dict[str, Any]:
-    """Status (0: none came), seconds, and body of one answer."""
+def ask(path: str, body: object = None, timeout: float = 20, most: int = 500) -> dict[str, Any]:
+    """Status (0: none came), seconds, and body of one answer; of one that isn't JSON ``most`` characters."""
     started = time.monotonic()
     try:
         with opened(path, body, timeout) as answer:
@@ -64,7 +64,7 @@ def ask(path: str, body: object = None, timeout: float = 20) -> dict[str, Any]:
     try:
         return {"status": status, "seconds": seconds, "body": json.loads(text)}
     except ValueError:
-        return {"status": status, "seconds": seconds, "body": text.decode(errors="replace")[:500]}
+        return {"status": status, "seconds": seconds, "body": text.decode(errors="replace")[:most]}
 
 
 def port() -> dict[str, Any]:
@@ -182,7 +182,7 @@ def busy() -> dict[str, Any]:
     """How many requests run and wait; asked again, for ``wait`` seconds at most, until there are none twice running."""
     until, idle = time.monotonic() + JOB["wait"], 0
     while True:
-        answer = ask("/metrics", timeout=10)
+        answer = ask("/metrics", timeout=10, most=1 << 22)  # vLLM has tens of kB of them, ours some kB in
         counts = BUSY.findall(answer["body"] if isinstance(answer["body"], str) else "")
         if answer["status"] != 200 or not counts:
             return {"count": None, "status": answer["status"], "body": str(answer["body"])[:200]}

@@ -119,6 +119,7 @@ def test_a_container_that_is_gone_is_an_error_in_dockers_own_words(host: Talkers
         ('vllm:num_requests_running{engine="0",model_name="a b"} 2.0\nvllm:num_requests_waiting{engine="0"} 3.0\n', 5),
         ('vllm_num_requests_running{engine="0"} 1\nvllm_num_requests_running{engine="1"} 1\n', 2),
         ('vllm:num_requests_running 1\nvllm:num_requests_waiting_by_reason{reason="x"} 7\n', 1),
+        ("process_open_fds 39.0\n" * 4000 + "vllm:num_requests_running 4\n", 4),  # as much of others' as vLLM has
         ("# HELP vllm:num_requests_running 9\nvllm:num_requests_running 1\nvllm:num_requests_swapped 2\n", 3),
     ],
 )
