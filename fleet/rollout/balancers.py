@@ -78,11 +78,14 @@ class Balancers:
         ]
 
     def serving(self) -> dict[str, bool]:
-        """Server → whether every gateway that knows it may send it requests and sees it healthy."""
+        """Server → whether every gateway that knows it may send it requests and sees it healthy.
+
+        One whose state nobody can tell counts: else no rollout could begin before a balancer without ``state``.
+        """
         found: dict[str, bool] = {}
         for states in self.states().values():
             for name, state in states.items():
-                found[name] = found.get(name, True) and state.up and state.admin == "ready"
+                found[name] = found.get(name, True) and state.up and state.admin in ("ready", "unknown")
         return found
 
     def _patiently(self, gateway: Balancer, ask: Callable[[Balancer], T]) -> T:
