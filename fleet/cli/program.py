@@ -8,11 +8,13 @@ from __future__ import annotations
 import difflib
 import functools
 import os
+import re
 import sys
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 from invoke.exceptions import Exit, ParseError, UnexpectedExit
+from invoke.parser.context import ParserContext
 from invoke.program import Program as InvokeProgram
 from invoke.tasks import task
 
@@ -100,8 +102,27 @@ def confirm(question: str, *, yes: bool) -> None:
         raise Exit(code=1)
 
 
+#: Of Invoke's own options those that mean something here; with --dry, for one, everything would be done all the same.
+_CORE = ("help", "list", "version", "complete", "print-completion-script")
+
+
 class Program(InvokeProgram):
     """``./inv``: wrong use ends with 2 and the nearest right name."""
+
+    def print_help(self) -> None:
+        """What ``./inv --help`` shows."""
+        report.result(f"Usage: {self.binary} VERB [--options]\n\nOptions before a verb:\n")
+        shown = [argument for argument in self.core_args() if argument.name in _CORE[:3]]
+        self.print_columns(ParserContext(args=shown).help_tuples())
+        self.list_tasks()
+
+    def parse_core_args(self) -> None:
+        """Refuse what only Invoke knows."""
+        super().parse_core_args()
+        for name, argument in self.args.items():
+            if argument.got_value and name not in _CORE:
+                plan = "./inv plan shows what would be done" if name == "dry" else "see ./inv --help"
+                raise UsageError(f"there is no option --{name}", hint=plan)
 
     def run(self, argv: list[str] | None = None, exit: bool = True) -> None:  # noqa: A002 — Invoke's own word
         """Parse and run; ends the process."""
@@ -111,8 +132,7 @@ class Program(InvokeProgram):
             self.update_config()
             self.execute()
         except ParseError as error:
-            report.error(str(self._words(error)))
-            code = 2
+            code = self._said(self._words(error), argv)
         except UnexpectedExit as error:
             report.error(str(error))
             code = error.result.exited
@@ -121,8 +141,7 @@ class Program(InvokeProgram):
                 report.note(ended.message)
             code = ended.code
         except FleetError as error:
-            report.error(str(error))
-            code = error.exit_code
+            code = self._said(error, argv)
         except KeyboardInterrupt:
             report.note("\nended by Ctrl-C")
             code = 130
@@ -137,8 +156,20 @@ class Program(InvokeProgram):
                 os._exit(130)  # threads may still wait for hosts; their connections are closed, nothing is lost
             sys.exit(code)
 
+    def _said(self, error: FleetError, argv: list[str] | None) -> int:
+        if "--json" in (argv or sys.argv):
+            report.result_json({"error": error.as_json()})
+        report.error(str(error))
+        return error.exit_code
+
     def _parse(self, argv: list[str] | None) -> None:
         """Invoke's own steps; a value that isn't of its option's type is wrong use, not a traceback."""
+        words = list(argv or sys.argv)
+        for word, after in zip(words, [*words[1:], "--"], strict=True):
+            if word == "--inventory" and after.startswith("-"):  # Invoke takes a list's option without a value
+                raise UsageError("--inventory needs a value", hint="a file or a directory")
+        if len(words) > 2 and not words[1].startswith("-") and {"-h", "--help"} & set(words[2:]):
+            argv = [words[0], "--help", words[1]]  # after a verb that takes a file, Invoke takes it for the file
         try:
             self.parse_core(argv)
             self.parse_collection()
@@ -171,6 +202,10 @@ class Program(InvokeProgram):
             )
             hint = f"did you mean {near[0]}?" if near else "see ./inv --list" if what == "verb" else "see --help"
             return UsageError(f"there is no {what} {wrong!r}{of}", hint=hint)
+        if match := re.search(r"Flag <Argument: ([^ >]+).*needed value", message):
+            return UsageError(f"--{match[1]} needs a value", hint="see --help after the verb")
+        if match := re.search(r"did not receive required positional arguments: (.*)", message):
+            return UsageError(f"it wants more: {match[1]}", hint="see --help after the verb")
         return UsageError(message, hint="see ./inv --list, or --help after a verb")
 
 

@@ -39,9 +39,22 @@ class Options:
     forks: int = 50
     timeout: float = 10.0
 
+    def __post_init__(self) -> None:
+        """Refuse what no run can have.
+
+        Raises:
+            UsageError: which option, and why.
+        """
+        if self.forks < 1:
+            raise UsageError(f"--forks {self.forks} lets nobody go", hint="1 or more")
+        if self.timeout <= 0:
+            raise UsageError(f"--timeout {self.timeout:g} is no time", hint="seconds, more than 0")
+
 
 def sources(given: Sequence[str]) -> list[Path]:
     """The inventory's sources: as given, or ``FLEET_INVENTORY``, or what pyproject.toml names."""
+    if not all(given):  # Path("") would be the working directory, and a source that may be run is run
+        raise UsageError("--inventory has no value", hint="a file or a directory; is a variable empty?")
     chosen = list(given) or [part for part in os.environ.get("FLEET_INVENTORY", "").split(os.pathsep) if part]
     return [Path(part) for part in chosen] if chosen else [ROOT / _configured()]
 

@@ -33,6 +33,15 @@ def inv(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
         (["plan", "--hosts"], "--help"),
         (["plan", "--forks", "many"], "forks"),
         (["plan", "--timeout", "soon"], "timeout"),
+        (["plan", "--forks"], "--forks needs a value"),
+        (["plan", "--forks", "0"], "--forks 0"),
+        (["plan", "--timeout", "-3"], "--timeout -3"),
+        (["plan", "--inventory"], "--inventory needs a value"),
+        (["plan", "--inventory", "--limit", "h1"], "--inventory needs a value"),
+        (["plan", "--inventory", ""], "--inventory has no value"),
+        (["--dry", "plan"], "./inv plan shows what would be done"),
+        (["-f", "/not/there", "plan"], "no option --config"),
+        (["secret.encrypt"], "file"),
     ],
 )
 def test_wrong_use_ends_with_2_and_the_nearest_right_name(words: list[str], hint: str) -> None:
@@ -40,6 +49,35 @@ def test_wrong_use_ends_with_2_and_the_nearest_right_name(words: list[str], hint
     assert (done.returncode, done.stdout) == (2, "")
     assert hint in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words", [["rollback", "--to", "x"], ["facts", "--hosts"], ["--dry", "facts"], ["size", "--count", "x"]]
+)
+def test_wrong_use_is_an_object_too_where_json_is_asked_for(words: list[str]) -> None:
+    done = inv(*words, "--json")
+    assert (done.returncode, json.loads(done.stdout)["error"]["kind"]) == (2, "UsageError")
+
+
+@pytest.mark.parametrize("words", [["secret.rekey", "--help"], ["secret.encrypt", "-h"], ["--help", "secret.rekey"]])
+def test_help_is_help_also_of_a_verb_that_takes_a_file(words: list[str]) -> None:
+    done = inv(*words)
+    assert (done.returncode, done.stdout.startswith("Usage:")) == (0, True)
+    assert "./inv secret." in done.stdout
+
+
+def test_an_inventory_without_a_name_runs_nothing_of_the_working_directory(tmp_path: Path) -> None:
+    program_ = tmp_path / "probe.sh"
+    program_.write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\necho '{{}}'\n")
+    program_.chmod(0o755)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    words = [sys.executable, "-m", "fleet", "inventory", "--inventory", ""]
+    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, (tmp_path / "ran").exists()) == (2, False)
+
+
+def test_options_of_invoke_that_mean_nothing_here_are_not_offered() -> None:
+    assert "--dry" not in inv("--help").stdout
 
 
 def test_help_shows_every_option_and_an_example() -> None:
