@@ -66,7 +66,7 @@ class Fleet:
             return self.markers.get(name, "")
 
         def known(command: str, stdin: bytes | None) -> str:
-            return f"release+=qwen {self.current[name]} -,current,good 1 7 {{}}\n"
+            return f"release+=qwen {self.current[name]} -,current,good 1 7 {{}}\nend=yes\n"
 
         answers = [("flock", "locked"), (PATH, mark), ("release\\+=", known), ("date", "7"), ("", "")]
         return FakeTransport(name, answers)  # type: ignore[arg-type]  # each is an Answer
