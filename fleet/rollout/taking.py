@@ -1,6 +1,7 @@
 """A turn's way and its notes: each step is written down on both sides before it is taken, and again where need be.
 
-A host that is gone for a moment (a reboot, a cut line) is waited for, and its step is taken again. How a step is taken stands in :mod:`fleet.rollout.drive`, what comes next in :mod:`fleet.rollout.turn`.
+A host that is gone for a moment (a reboot, a cut line) is waited for, and its step is taken again. How a step is
+taken stands in :mod:`fleet.rollout.drive`, what comes next in :mod:`fleet.rollout.turn`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any, Final, TypeVar
 
 from fleet import releases
 from fleet.apply import Failure, failure_of
-from fleet.errors import CommandFailed, FleetError
+from fleet.errors import CommandFailed, FleetError, HostError
 from fleet.lock import HostLock
 from fleet.provision import HostResult
 from fleet.rollout import marker
@@ -77,10 +78,10 @@ class Taking(ABC):
         """One step; whether it went well."""
         try:
             self._again(self._step)
-        except FleetError as error:
+        except (FleetError, OSError) as error:  # OSError: this machine's own fault, as a full disk; the host goes back
             if self.work.stopped.is_set():
                 raise
-            self._failed(error)
+            self._failed(error if isinstance(error, FleetError) else HostError(f"on this machine: {error}"))
             return False
         return True
 

@@ -366,3 +366,20 @@ def test_a_host_that_stays_away_while_it_is_measured_is_kept(world: World, monke
         made.work = replace(made.work, back_again=0)
         assert made.take() is At.KEPT
     assert "switch" not in world.did
+
+
+@pytest.mark.parametrize(("at", "end"), [("drain", At.KEPT), ("switch", At.REVERTED)])
+def test_what_this_machine_cannot_write_strands_no_host(world: World, at: str, end: At) -> None:
+    do = getattr(world, at)
+    full = iter([OSError(28, "No space left on device")])
+
+    def written(*args: Any, **told: Any) -> None:
+        do(*args, **told)
+        for error in full:
+            raise error
+
+    setattr(world, at, written)
+    came, made, story = take(world)
+    assert (came, world.current, world.did[-1]) == (end, OLD, "ready")
+    assert "No space left on device" in made.result.failures[0].message
+    assert story.unsettled == ()
