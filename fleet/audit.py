@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from datetime import datetime, timezone
+from functools import cache
 from typing import Any, Final
 
+from fleet import report
 from fleet.home import home
 from fleet.lock import Owner
 from fleet.resource import Change
@@ -16,7 +18,10 @@ AUDIT: Final = "/var/lib/fleet/audit.log"
 
 
 def write(transport: Transport, change: Change, owner: Owner, run: str, result: str) -> None:
-    """Append one line on the host; ``result`` is ``done`` or ``failed``."""
+    """Append one line on the host and here; ``result`` is ``done`` or ``failed``.
+
+    The line here is a copy: a disk that is full here stops nothing in the middle of a change, and is said once.
+    """
     line = {
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "who": owner.who,
@@ -28,9 +33,17 @@ def write(transport: Transport, change: Change, owner: Owner, run: str, result: 
         "result": result,
     }
     text = json.dumps(line, ensure_ascii=False) + "\n"
-    with (home() / "audit.log").open("a", encoding="utf-8") as file:  # one write of one line: whole also beside others
-        file.write(text)
+    try:
+        with (home() / "audit.log").open("a", encoding="utf-8") as file:  # one write of one line: whole beside others
+            file.write(text)
+    except OSError as error:
+        _say_once(f"changes can't be written down on this machine (they are on their hosts): {error}")
     transport.run(f"{PREAMBLE}; mkdir -p /var/lib/fleet; cat >> {AUDIT}", text.encode())
+
+
+@cache
+def _say_once(words: str) -> None:
+    report.warn(words)
 
 
 def read_audit(transport: Transport, last: int) -> list[dict[str, Any]]:

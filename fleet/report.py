@@ -5,6 +5,7 @@ Colours and tables are rich's, and only on a terminal; :data:`secrets` holds the
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -32,8 +33,12 @@ def result_jsonl(value: object) -> None:
 
 
 def note(text: str) -> None:
-    """Progress, on stderr."""
-    print(mask(text, secrets), file=sys.stderr, flush=True)
+    """Progress, on stderr. Where nobody can read it (a full disk, a reader that died) the work goes on all the same.
+
+    A result, on stdout, is what was asked for: that it can't be written is never passed over.
+    """
+    with contextlib.suppress(OSError):
+        print(mask(text, secrets), file=sys.stderr, flush=True)
 
 
 def warn(text: str) -> None:

@@ -1,147 +1,42 @@
-"""One host's turn, done: each step written down here and on the host, then taken, then judged.
+"""One host's turn, done: how each of its steps is taken.
 
-What comes next stands in :mod:`fleet.rollout.turn`; here is only how each step is taken. A host that is gone for a
-moment (a reboot, a cut line) is waited for, and its step is taken again.
+Here is only how each step is taken: the notes and the waiting are :mod:`fleet.rollout.taking`'s, what comes next is
+:mod:`fleet.rollout.turn`'s.
 """
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from fleet import durations, releases
-from fleet.apply import Failure, failure_of, transport_alive
-from fleet.errors import CommandFailed, FleetError, HostError, Unreachable
+from fleet.apply import Failure, transport_alive
+from fleet.errors import HostError, Unreachable
 from fleet.gateway.models import way_of
-from fleet.lock import HostLock
 from fleet.provision import HostResult
-from fleet.rollout import gates, marker
+from fleet.rollout import gates
 from fleet.rollout.balancers import Lease
 from fleet.rollout.examine import GateFailed, examine, remembered, seen_by_gateways, what_the_logs_say
-from fleet.rollout.journal import JournalLost
 from fleet.rollout.live import Live, live
+from fleet.rollout.lost import clock, is_lost
 from fleet.rollout.measure import in_flight, measure
-from fleet.rollout.switching import bring_back, current, withdraw
-from fleet.rollout.turn import DOING, ENDED, TOUCHING, At, after
-from fleet.rollout.work import Work
-from fleet.transport import Transport
+from fleet.rollout.switching import bring_back, withdraw
+from fleet.rollout.taking import Taking
+from fleet.rollout.turn import At
 
 #: Seconds for which a server that can't be asked is taken to be busy.
 _DEAF: Final = 20.0
-_FORWARD: Final = (At.DRAIN, At.IDLE, At.MEASURE, At.SWITCH, At.GATES)
 #: The last gate that an old release must pass again before it is given requests.
 OLD_MUST: Final = "text"
 
 
-@dataclass
-class Turn:
-    """One host's way through its turn; ``before`` and ``measured`` are what an earlier, cut-off turn remembered."""
+class Turn(Taking):
+    """One host's way through its turn."""
 
-    name: str
-    transport: Transport
-    work: Work
-    start: At = At.DRAIN
-    back: bool = False
-    touched: bool = False  #: an earlier try got as far as the switch: what is there isn't what was
-    before: dict[str, str] = field(default_factory=dict)
-    measured: dict[str, Any] = field(default_factory=dict)
-    result: HostResult = field(default_factory=HostResult)
-    at: At = At.DRAIN
-    names: tuple[str, ...] = ()
-    lease: Lease | None = None
-    deaf_since: float = 0.0
-    began: float = 0.0  #: the host's clock when the switch began: what its log says before isn't the new release's
-
-    def take(self) -> At:
-        """All steps to an end; what failed on the way is in ``result``.
-
-        Raises:
-            FleetError: the run was ended by Ctrl-C, or somebody else is at work on the host. The turn stays open.
-        """
-        self.at = self.start
-        self.limits = self.work.limits(self.name)
-        with HostLock(self.transport, self.work.owner) as self.lock:
-            try:
-                known = self._known()
-                self.before = self.before or ({} if self.touched else current(known))
-                # Also what is staged and never served: a gateway that knows it would send it requests before its gates.
-                self.names = tuple(sorted({r.instance for r in known} | set(self.before)))
-                while not self.at.is_end:
-                    ok = self._taken()
-                    self.at = after(self.at, ok=ok, back=self.back, touched=self.touched)
-                self._over()
-            finally:
-                if self.lease:
-                    self.lease.stop()
-                self.work.progress.finished(self.name)
-        return self.at
-
-    def _taken(self) -> bool:
-        """One step; again, where the host was gone meanwhile and came back."""
-        until = time.monotonic() + self.work.back_again
-        while True:
-            try:
-                self.lock.check()
-                self._write_down()
-                self.work.progress.doing(self.name, DOING[self.at])
-                _STEPS[self.at](self)
-            except FleetError as error:
-                if self.work.stopped.is_set():
-                    raise
-                gone = isinstance(error, Unreachable) and error.where in ("", self.name)
-                if gone and time.monotonic() < until:
-                    self.work.progress.detail(self.name, f"{error.message}; waiting for it to come back")
-                    self.transport.drop()
-                    time.sleep(2)
-                    continue
-                self._failed(error)
-                return False
-            else:
-                return True
-
-    def _write_down(self) -> None:
-        self.touched = self.touched or self.at in TOUCHING
-        told = {"at": self.at.value, "back": self.back, "before": self.before, "touched": self.touched}
-
-        def step() -> None:
-            self.work.journal.write("step", host=self.name, **told)
-
-        for write in (step, self._mark):
-            try:
-                write()
-            except (CommandFailed, JournalLost):  # a disk is full: a reason not to go forward, none not to give it back
-                if self.at in _FORWARD:
-                    raise
-
-    def _record(self, event: str, **told: Any) -> None:
-        """Into the journal, where it can be written: nothing that comes next hangs on it."""
-        with contextlib.suppress(JournalLost):
-            self.work.journal.write(event, host=self.name, **told)
-
-    def _mark(self) -> None:
-        who = self.work.owner.who
-        told = marker.Marker(self.work.run, who, self.at, self.back, self.before, self.measured, self.touched)
-        marker.write(self.transport, told)
-
-    def _failed(self, error: FleetError) -> None:
-        """Remember it for the verdict. A gate's lines come with it; else those that the instances' journals have."""
-        self.result.failed = 1
-        gate = f"gate {error.gate}" if isinstance(error, GateFailed) else self.at.value
-        failure = failure_of(gate, error)
-        hint = failure.hint or f"./inv status --hosts {self.name}; ./inv history --hosts {self.name}"
-        self.result.failures.append(Failure(gate, failure.command, failure.stderr, hint, failure.message))
-        self._record("failed", at=self.at.value, gate=gate, words=error.message)
-        self.work.progress.say(self.name, f"{gate} failed: {error.message}")
-
-    def _over(self) -> None:
-        words = ENDED[self.at]
-        if self.at.is_settled:
-            marker.clear(self.transport)
-        self._record("end", at=self.at.value, words=words)
-        self.work.progress.say(self.name, words)
+    def do(self) -> None:
+        """The step that the turn is at."""
+        _STEPS[self.at](self)
 
     # The steps. Each may be taken twice.
 
@@ -179,30 +74,32 @@ class Turn:
                     continue  # a resume: what runs is already what is to be judged
                 found = measure(self.transport, old, timeout=300)
             except HostError as error:
+                if is_lost(error):
+                    raise
                 self.work.progress.say(self.name, f"instance {instance} can't be measured: {error.message}")
                 continue
             self.measured[instance] = remembered(old, found)
-        self._mark()
+        self.mark()
 
     def switch(self) -> None:
         """Renew the drain, see that nothing came in between, and change what is to be changed."""
         self.drain()
         self.idle()
-        self.began = self.began or float(self.transport.run("date +%s").stdout.strip() or 0)
+        self.began = self.began or clock(self.transport)
         attempt = HostResult()
-        self.work.switch.switch(self.name, self.transport, self.lock, attempt, self._say)
+        self.work.switch.switch(self.name, self.transport, self.lock, attempt, self.say)
         if attempt.bad:
             if not transport_alive(self.transport):
                 raise Unreachable("the connection broke while it was being switched", where=self.name)
             failure = attempt.failures[0] if attempt.failures else Failure("switch", "", "", "", "it failed")
-            lines, causes = what_the_logs_say(self.transport, [r.instance for r in self._switched()], self.began)
+            lines, causes = what_the_logs_say(self.transport, [r.instance for r in self.switched()], self.began)
             lines = lines or tuple(failure.stderr.splitlines())
             said = gates.Verdict(failure.resource, False, failure.message, 0.0, lines[-12:], causes)
             raise GateFailed(said, failure.message, where=self.name)
         self.result.changed += attempt.changed
         self.result.ok = attempt.ok
         self.result.waits = attempt.waits
-        known = self._known()
+        known = self.known()
         self.names = tuple(sorted({*self.names, *(r.instance for r in known)}))
         for release in known:
             before = self.before.get(release.instance, "")
@@ -211,7 +108,7 @@ class Turn:
 
     def gates(self) -> None:
         """Every instance as good as before; and each gateway sees it healthy."""
-        for release in self._switched():
+        for release in self.switched():
             self._pass(live(self.transport, release.instance), self.measured.get(release.instance))
         seen_by_gateways(self.work.balancers, self.name, self._ways())
 
@@ -224,10 +121,10 @@ class Turn:
     def go_back(self) -> None:
         """To the releases that it had before; what had none is stopped: it may not stay, and has nothing to go to."""
         self.drain()
-        failed = {r.instance: r.release for r in self._switched()}
-        for instance in bring_back(self.transport, self.before, self.lock, self._say):
+        failed = {r.instance: r.release for r in self.switched()}
+        for instance in bring_back(self.transport, self.before, self.lock, self.say):
             self._note("put-back", instance, self.before[instance], failed.get(instance, ""))
-        withdraw(self.transport, sorted(set(failed) - set(self.before)), self.lock, self._say)
+        withdraw(self.transport, sorted(set(failed) - set(self.before)), self.lock, self.say)
 
     def check(self) -> None:
         """The old releases answer again."""
@@ -237,14 +134,14 @@ class Turn:
 
     def _pass(self, new: Live, told: Mapping[str, Any] | None, *, until: str = "") -> None:
         def heard(verdict: gates.Verdict) -> None:
-            self._record(
+            self.record(
                 "gate", instance=new.instance, release=new.release, gate=verdict.gate,
                 passed=verdict.passed, words=verdict.words, seconds=round(verdict.seconds, 2),
             )  # fmt: skip
             if verdict.passed:
                 self.work.progress.say(self.name, f"{new.instance}: {verdict.gate}: {verdict.words}")
 
-        examine(self.transport, new, told, self.limits, heard, self._say, until=until)
+        examine(self.transport, new, told, self.limits, heard, self.say, until=until)
 
     def _under_way(self) -> int:
         """Requests under way there: as the gateways count them, and as vLLM does.
@@ -252,12 +149,12 @@ class Turn:
         A server that can't be asked counts as busy at first (Docker may be away for a moment), then as gone.
         """
         count, deaf = self.work.balancers.sessions(self._servers()), False
-        for release in self._switched():
+        for release in self.switched():
             try:
                 count += in_flight(self.transport, live(self.transport, release.instance))
-            except Unreachable:
-                raise
-            except HostError:
+            except HostError as error:
+                if is_lost(error):
+                    raise
                 deaf = True
         self.deaf_since = (self.deaf_since or time.monotonic()) if deaf else 0.0
         return count + int(deaf and time.monotonic() - self.deaf_since < _DEAF)
@@ -268,22 +165,13 @@ class Turn:
     def _ways(self) -> dict[str, str]:
         """Every server here → its way, as its current release has it."""
         address = self.work.address(self.name)
-        return {f"{self.name}:{r.instance}": way_of(r.about, address) for r in self._switched()}
-
-    def _switched(self) -> list[releases.Known]:
-        return [release for release in self._known() if release.current]
-
-    def _known(self) -> tuple[releases.Known, ...]:
-        return releases.read(self.transport.run(releases.SCRIPT).stdout)
+        return {f"{self.name}:{r.instance}": way_of(r.about, address) for r in self.switched()}
 
     def _note(self, verb: releases.Verb, instance: str, release: str, before: str) -> None:
         releases.note_switch(
             self.transport, instance, release, before=before,
             owner=self.work.owner, run=self.work.run, why=self.work.why, verb=verb,
         )  # fmt: skip
-
-    def _say(self, text: str) -> None:
-        self.work.progress.detail(self.name, text)
 
 
 _STEPS: Final[Mapping[At, Callable[[Turn], None]]] = {

@@ -82,7 +82,9 @@ echo clock=$(date +%s)
         reply = transport.run(script, ask.SCRIPT, timeout=seconds + 60)
     except HostError as error:
         return Look(error=error.message)
-    return read_look(reply.stdout, reply.stderr if reply.status != -1 else f"no answer within {seconds + 60:.0f} s")
+    if reply.status == -1:  # what came of it may lack the very line that matters, as one of the kernel's
+        return Look(error=f"no whole answer within {seconds + 60:.0f} s")
+    return read_look(reply.stdout, reply.stderr)
 
 
 def read_look(stdout: str, stderr: str = "") -> Look:

@@ -57,6 +57,11 @@ def read(transport: Transport) -> Marker | None:
         HostError: the host can't be asked.
     """
     reply = transport.run(f"cat {PATH} 2>/dev/null || true")
+    if not reply.ok:
+        raise CommandFailed(
+            "the rollout's mark can't be read", command=f"cat {PATH}", status=reply.status,
+            stderr=reply.stderr[-500:], where=transport.name,
+        )  # fmt: skip
     try:
         told = json.loads(reply.stdout)
         return Marker(

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from fleet import releases
 from fleet.apply import take
-from fleet.errors import FleetError, HostError
+from fleet.errors import FleetError, HostError, Unreachable
 from fleet.lock import HostLock
 from fleet.provision import HostResult, Provision
 from fleet.resource import Run
@@ -99,7 +99,11 @@ rm -f {INSTANCES}/{instance}/current {INSTANCES}/{instance}/good"""
 
 
 def serves(transport: Transport, instance: str, release: str) -> bool:
-    """Whether the instance runs this very release, and that was seen healthy."""
+    """Whether the instance runs this very release, and that was seen healthy.
+
+    Raises:
+        HostError: the host can't be asked.
+    """
     unit = unit_name(instance)
     name, shown = unit.removesuffix(".service"), '{{.State.Running}} {{index .Config.Labels "fleet.release"}}'
     reply = transport.run(
@@ -109,6 +113,8 @@ def serves(transport: Transport, instance: str, release: str) -> bool:
 systemctl is-active --quiet {unit}""",
         timeout=60,
     )
+    if reply.status == -1:  # taken for a no, it would restart what serves
+        raise Unreachable(f"it didn't say whether {instance} serves", where=transport.name)
     return reply.ok
 
 

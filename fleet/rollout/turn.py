@@ -3,9 +3,9 @@
 ::
 
     drain ─▶ idle ─▶ measure ─▶ switch ─▶ gates ─▶ admit ─▶ DONE        it serves the new release
-      │        │                   │        │        └────▶ STRANDED    it serves, and a gateway can't be told
-      └────────┴─▶ keep ─▶ KEPT    └────────┴─▶ go-back ─▶ check ─▶ readmit ─▶ REVERTED
-               nothing was touched                  └─────────┴─▶ BROKEN   neither release serves: it stays drained
+      │        │        │          │        │        └────▶ STRANDED    it serves, and a gateway can't be told
+      └────────┴────────┴─▶ keep   └────────┴─▶ go-back ─▶ check ─▶ readmit ─▶ REVERTED
+       nothing was touched   └─▶ KEPT               └─────────┴─▶ BROKEN   neither is well: what is new is stopped
 
 Each step may be done twice: what it is to bring about is looked at first. That is what makes a resume simple.
 """
@@ -51,7 +51,7 @@ class At(str, Enum):
 ROUTES: Final[Mapping[At, tuple[At, At]]] = {
     At.DRAIN: (At.IDLE, At.KEEP),
     At.IDLE: (At.MEASURE, At.KEEP),
-    At.MEASURE: (At.SWITCH, At.SWITCH),  # an old release that can't be measured is a reason to replace it
+    At.MEASURE: (At.SWITCH, At.KEEP),  # a release that can't be measured is no failure; a host that can't be asked is
     At.SWITCH: (At.GATES, At.GO_BACK),
     At.GATES: (At.ADMIT, At.GO_BACK),
     At.ADMIT: (At.DONE, At.STRANDED),
@@ -93,7 +93,7 @@ def after(at: At, *, ok: bool, back: bool = False, touched: bool = False) -> At:
 
     ``touched`` says that an earlier, cut-off try got as far as the switch: then there is nothing to keep.
     """
-    if at is At.IDLE and (back or (touched and not ok)):
+    if (at is At.IDLE and back) or (at in (At.IDLE, At.MEASURE) and touched and not ok):
         return At.GO_BACK  # also where requests still run: they run on a release that may not stay
     if at is At.DRAIN and (back or touched):
         return At.IDLE if ok else At.STRANDED

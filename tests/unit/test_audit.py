@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from fleet import audit
 from fleet.lock import Owner
 from fleet.resource import Change
@@ -25,3 +27,12 @@ def test_a_line_that_a_crash_cut_off_is_left_out_of_the_history() -> None:
     whole = json.dumps({"time": "2026-11-23T00:00:00+00:00", "resource": "a"})
     host = FakeTransport("h1", [("tail", f'{whole}\n{{"time": "20')])
     assert [line["resource"] for line in audit.read_audit(host, 50)] == ["a"]
+
+
+def test_a_full_disk_here_stops_no_change_and_is_said_once(own_home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (own_home / "audit.log").symlink_to("/dev/full")
+    host = FakeTransport("h1", [("audit.log", "")])
+    for _ in range(2):
+        audit.write(host, Change("a", "update", "it differs"), Owner("me@here", "now", "rollout"), "run-1", "done")
+    assert len(host.asked) == 2
+    assert capsys.readouterr().err.count("No space left on device") == 1

@@ -1,6 +1,12 @@
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TextIO
 
 import pytest
 
@@ -34,3 +40,34 @@ def test_results_go_to_stdout_and_everything_else_to_stderr(capsys: pytest.Captu
     said = capsys.readouterr()
     assert said.out == "r\n"
     assert said.err == "n\nwarning: n\nerror: n\nn\n"
+
+
+@pytest.fixture
+def streams() -> Iterator[tuple[TextIO, TextIO]]:
+    """A pipe whose reader went away, and a disk that is full."""
+    read, write = os.pipe()
+    os.close(read)
+    found = os.fdopen(write, "w"), Path("/dev/full").open("w")
+    yield found
+    for stream in found:
+        with contextlib.suppress(OSError):  # what is left in its buffer
+            stream.close()
+
+
+def test_words_that_nobody_can_read_stop_nothing(
+    streams: tuple[TextIO, TextIO], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for stream in streams:
+        monkeypatch.setattr(sys, "stderr", stream)
+        for say in (report.note, report.warn, report.error, report.heading):
+            say("n")
+
+
+def test_a_result_that_cannot_be_written_is_never_passed_over(
+    streams: tuple[TextIO, TextIO], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for stream in streams:
+        monkeypatch.setattr(sys, "stdout", stream)
+        with pytest.raises(OSError, match="No space left|Broken pipe"):
+            report.result("r")
+    monkeypatch.undo()

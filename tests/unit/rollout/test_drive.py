@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from fleet import releases
-from fleet.errors import FleetError, HostError, Unreachable
+from fleet.errors import CommandFailed, FleetError, HostError, Unreachable
 from fleet.gateway.balancer import ServerState
 from fleet.lock import Owner
 from fleet.progress import Progress
@@ -28,6 +28,7 @@ from fleet.rollout.turn import At
 from fleet.rollout.work import Work
 from fleet.settings.rollout import Rollout
 from fleet.transport import Transport
+from fleet.transport.base import Reply
 from fleet.transport.fake import FakeTransport
 
 NEW, OLD = "bbb", "aaa"
@@ -64,12 +65,12 @@ class World:
         return {"h1:qwen": ServerState("h1:qwen", bool(self.current), "drain", 0, None, "", "")}
 
     # the host
-    def known(self, command: str, stdin: bytes | None) -> str:
+    def known(self, command: str, stdin: bytes | None) -> str | Reply:
         if self.good == "":
-            return f'release+=qwen {NEW} - 1 7 {{"key": "key of {NEW}"}}\n'  # staged; it never served
+            return f'release+=qwen {NEW} - 1 7 {{"key": "key of {NEW}"}}\nend=yes\n'  # staged; it never served
         marks = {r: ["-", *(["current"] * (r == self.current)), *(["good"] * (r == self.good))] for r in (NEW, OLD)}
         lines = [f'release+=qwen {r} {",".join(m)} 1 7 {{"key": "key of {r}"}}' for r, m in marks.items()]
-        return "\n".join(lines) + "\n"
+        return "\n".join([*lines, "end=yes"])
 
     def switch(
         self, host: str, transport: Transport, lock: Any, result: HostResult, say: Callable[[str], None]
@@ -113,7 +114,9 @@ def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> World:
 
 
 def turn(world: World, journal_: Journal, **more: Any) -> Turn:
-    transport = FakeTransport("h1", [("flock", "locked"), ("release\\+=", world.known), ("date", "7"), ("", "")])
+    transport = FakeTransport(
+        "h1", [("flock", "locked"), ("release\\+=", lambda c, s: world.known(c, s)), ("date", "7"), ("", "")]
+    )
     work = Work(
         journal_.run, Owner("me", "now", "rollout"), "why", world, Balancers([world], patience=0),
         journal_, Progress(quiet=True), lambda name: Rollout(), threading.Event(), lambda name: "", back_again=5,
@@ -275,3 +278,108 @@ def test_a_disk_that_gets_full_here_strands_no_host(
     assert came is end
     assert world.did[-1] == "ready"
     assert world.current == (NEW if end is At.DONE else OLD)
+
+
+class Deaf:
+    """Reads of the host's releases that come to no end: those of these numbers, or all from the first of them on."""
+
+    def __init__(self, world: World, *at: int, for_good: bool = False) -> None:
+        self.count, self.at, self.for_good, self._known = -1, at, for_good, world.known
+        world.known = self  # type: ignore[method-assign]  # the host is what it was, and can't say so
+
+    def __call__(self, command: str, stdin: bytes | None) -> str | Reply:
+        self.count += 1
+        lost = self.count in self.at or (self.for_good and self.count > self.at[0])
+        return Reply("", "no end after 60 s", -1) if lost else self._known(command, stdin)
+
+
+@pytest.mark.parametrize("at", range(9))
+@pytest.mark.parametrize("good", [True, False])
+def test_a_read_that_came_to_no_end_is_done_again_and_never_counts_as_nothing_there(
+    world: World, at: int, good: bool
+) -> None:
+    world.gates = [("unit", True), ("speed", good)]
+    Deaf(world, at)
+    end, _, _ = take(world)
+    assert end is (At.DONE if good else At.REVERTED)
+    assert world.current == (NEW if good else OLD)
+    assert ("gate speed" in world.did, world.did.count("bring back")) == (True, 0 if good else 1)
+    assert world.did[-1] == "ready"
+
+
+def test_a_host_that_never_says_what_it_has_is_not_touched(world: World) -> None:
+    Deaf(world, 0, for_good=True)
+    with Journal("r1") as book:
+        made = turn(world, book)
+        made.work = replace(made.work, back_again=0)
+        with pytest.raises(HostError, match="releases can't be read"):
+            made.take()
+    assert world.did == []
+
+
+def test_what_cannot_be_read_at_the_gates_is_let_in_by_no_gateway(world: World) -> None:
+    switch = world.switch
+
+    def then_deaf(*args: Any) -> None:
+        switch(*args)
+        Deaf(world, 1, for_good=True)
+
+    world.switch = then_deaf  # type: ignore[method-assign,assignment]  # from then on it can't be read
+    with Journal("r1") as book:
+        made = turn(world, book)
+        made.work = replace(made.work, back_again=0)
+        assert made.take() is At.BROKEN
+    assert "ready" not in world.did
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [
+        Unreachable("the connection broke while a command ran", where="h1"),
+        CommandFailed("can't be asked: no answer", command="docker exec", status=-1, where="h1"),
+    ],
+)
+def test_a_line_that_breaks_while_the_old_release_is_measured_is_no_measurement_that_failed(
+    world: World, monkeypatch: pytest.MonkeyPatch, lost: HostError
+) -> None:
+    held_to: list[Any] = []
+    monkeypatch.setattr(drive, "examine", lambda transport, new, told, *_, **__: held_to.append(told))
+    tries = iter([lost])
+
+    def measured(*_: Any, **__: Any) -> Measured:
+        for error in tries:
+            raise error
+        return Measured({}, 0.1, 50.0)
+
+    monkeypatch.setattr(drive, "measure", measured)
+    assert take(world)[0] is At.DONE
+    assert held_to[0]["measured"]["tokens_per_second"] == 50.0
+
+
+def test_a_host_that_stays_away_while_it_is_measured_is_kept(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*_: Any, **__: Any) -> Measured:
+        raise Unreachable("the connection broke", where="h1")
+
+    monkeypatch.setattr(drive, "measure", gone)
+    with Journal("r1") as book:
+        made = turn(world, book)
+        made.work = replace(made.work, back_again=0)
+        assert made.take() is At.KEPT
+    assert "switch" not in world.did
+
+
+@pytest.mark.parametrize(("at", "end"), [("drain", At.KEPT), ("switch", At.REVERTED)])
+def test_what_this_machine_cannot_write_strands_no_host(world: World, at: str, end: At) -> None:
+    do = getattr(world, at)
+    full = iter([OSError(28, "No space left on device")])
+
+    def written(*args: Any, **told: Any) -> None:
+        do(*args, **told)
+        for error in full:
+            raise error
+
+    setattr(world, at, written)
+    came, made, story = take(world)
+    assert (came, world.current, world.did[-1]) == (end, OLD, "ready")
+    assert "No space left on device" in made.result.failures[0].message
+    assert story.unsettled == ()
