@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,7 +19,7 @@ from fleet.gateway.balancer import ServerState
 from fleet.lock import Owner
 from fleet.progress import Progress
 from fleet.provision import HostResult
-from fleet.rollout import drive, gates, journal, switching
+from fleet.rollout import drive, gates, journal, switching, taking
 from fleet.rollout.balancers import Balancers
 from fleet.rollout.drive import Turn
 from fleet.rollout.gates import Verdict
@@ -383,3 +385,71 @@ def test_what_this_machine_cannot_write_strands_no_host(world: World, at: str, e
     assert (came, world.current, world.did[-1]) == (end, OLD, "ready")
     assert "No space left on device" in made.result.failures[0].message
     assert story.unsettled == ()
+
+
+def away(world: World, when: Callable[[], bool]) -> None:
+    """A second gateway, whose machine is gone from some moment on: nothing can be told there."""
+    drain = world.drain
+
+    def also_there(servers: Sequence[str], *, seconds: int, who: str) -> None:
+        drain(servers, seconds=seconds, who=who)
+        if when():
+            raise HostError("no route to host", where="g2")
+
+    world.drain = also_there  # type: ignore[method-assign]  # what the gateway answers from now on
+
+
+def test_a_gateway_that_dies_at_the_gates_keeps_no_failed_release_on_the_host(world: World) -> None:
+    world.gates = [("unit", True), ("text", False)]
+    away(world, lambda: world.current == NEW)
+    end, made, _ = take(world)
+    assert (end, world.current) == (At.REVERTED, OLD)
+    assert "bring back" in world.did
+    assert any("g2" in words for words in made.result.warnings)
+
+
+def test_a_gateway_that_dies_before_anything_is_stopped_leaves_the_host_as_it_was(world: World) -> None:
+    away(world, lambda: world.did.count("drain") > 1)
+    assert take(world)[0] is At.KEPT
+    assert "switch" not in world.did
+
+
+def test_where_neither_release_is_well_the_one_that_nobody_judged_is_stopped(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.gates = [("unit", True), ("text", False)]
+    world.fail = {"bring back": [HostError("its image is gone", where="h1")] * 9}
+    asked: list[Mapping[str, str]] = []
+
+    def stop(transport: Transport, may: Mapping[str, str], say: Any) -> list[str]:
+        asked.append(dict(may))
+        return ["qwen"]
+
+    monkeypatch.setattr(taking, "stop_unjudged", stop)
+    assert take(world)[0] is At.BROKEN
+    assert asked == [{"qwen": OLD}]  # the old release may run on
+
+
+@pytest.mark.parametrize(("runs", "stopped"), [(NEW, ["qwen"]), (OLD, []), ("", [])])
+def test_only_what_runs_another_release_than_it_may_is_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runs: str, stopped: list[str]
+) -> None:
+    """The script itself, in a shell, with docker and systemctl that write down what they were told."""
+    told = tmp_path / "told"
+    for name, says in (("docker", f"[ -n '{runs}' ] && echo '{runs}'"), ("systemctl", f"echo $* >> {told}")):
+        program = tmp_path / name
+        program.write_text(f"#!/bin/sh\n{says}\n")
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(switching, "INSTANCES", str(tmp_path))
+    monkeypatch.setattr(switching, "take", lambda transport, step, say: run_here(step.script))
+    assert switching.stop_unjudged(FakeTransport("h1"), {"qwen": OLD}, lambda text: None) == stopped
+    assert told.exists() == bool(stopped)
+    if stopped:
+        assert "disable --now --quiet fleet-qwen.service" in told.read_text()
+
+
+def run_here(script: str) -> None:
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise CommandFailed("it failed", command="sh", status=done.returncode, stderr=done.stderr, where="h1")
