@@ -226,9 +226,12 @@ timeout 20 docker image inspect "$i" >/dev/null 2>&1 || {{ echo "its image $i is
 [ -f "$w" ] || {{ echo "its model's files are gone ($w)"; exit 1; }}"""
 
 
-def go_back(instance: str, release: str, *, root: str = INSTANCES, units: str = UNITS) -> list[Step]:
+def go_back(
+    instance: str, release: str, *, patience: float = 1800.0, root: str = INSTANCES, units: str = UNITS
+) -> list[Step]:
     """The steps to ``release``, which lies on the host: switch, restart, wait until it serves, remember it as good."""
-    return [switch_step(instance, release, root=root, units=units), *serve_steps(instance, "restart", root=root)]
+    serve = serve_steps(instance, "restart", patience=patience, root=root)
+    return [switch_step(instance, release, root=root, units=units), *serve]
 
 
 def _object(text: str) -> dict[str, Any] | None:

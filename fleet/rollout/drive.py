@@ -22,7 +22,7 @@ from fleet.rollout.examine import GateFailed, examine, remembered, seen_by_gatew
 from fleet.rollout.live import Live, live
 from fleet.rollout.lost import clock, is_lost
 from fleet.rollout.measure import in_flight, measure
-from fleet.rollout.switching import bring_back, withdraw
+from fleet.rollout.switching import PATIENCE, bring_back, withdraw
 from fleet.rollout.taking import Taking
 from fleet.rollout.turn import At
 
@@ -127,9 +127,21 @@ class Turn(Taking):
         """To the releases that it had before; what had none is stopped: it may not stay, and has nothing to go to."""
         self.drain()
         failed = {r.instance: r.release for r in self.switched()}
-        for instance in bring_back(self.transport, self.before, self.lock, self.say):
-            self._note("put-back", instance, self.before[instance], failed.get(instance, ""))
+        self._forget_what_is_gone()
+        # First what has no place there any more: it may hold the GPUs and the ports of what comes back.
         withdraw(self.transport, sorted(set(failed) - set(self.before)), self.lock, self.say)
+        patience = max(PATIENCE, self.limits.start_deadline or 0)
+        for instance in bring_back(self.transport, self.before, self.lock, self.say, patience=patience):
+            self._note("put-back", instance, self.before[instance], failed.get(instance, ""))
+
+    def _forget_what_is_gone(self) -> None:
+        """An instance that the new release took away has nothing to go back to: that keeps no other from going back."""
+        there = {(r.instance, r.release) for r in self.known()}
+        for instance, release in [(i, r) for i, r in self.before.items() if (i, r) not in there]:
+            del self.before[instance]
+            words = f"instance {instance} doesn't come back: its release {release} was removed with it; ./inv provision"
+            self.result.warnings.append(words)
+            self.work.progress.say(self.name, words)
 
     def check(self) -> None:
         """The old releases answer again."""

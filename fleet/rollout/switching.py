@@ -17,6 +17,8 @@ from fleet.shell import quote
 from fleet.transport import Transport
 
 Say = Callable[[str], None]
+#: Seconds that a release which served before may take until it does again, where nothing else is said.
+PATIENCE: Final = 1800.0
 #: A script's status: nothing was to be done.
 _AS_IT_MAY: Final = 64
 
@@ -53,28 +55,36 @@ class ToReleases:
     """Releases that lie on their hosts: nothing is downloaded. ``targets`` is host → instance → release."""
 
     targets: Mapping[str, Mapping[str, str]]
+    patience: float = PATIENCE
     verb: releases.Verb = "rollback"
 
     def switch(self, host: str, transport: Transport, lock: HostLock, result: HostResult, say: Say) -> None:
         """Instance after instance."""
-        result.changed += len(bring_back(transport, self.targets.get(host, {}), lock, say))
+        result.changed += len(bring_back(transport, self.targets.get(host, {}), lock, say, patience=self.patience))
 
 
-def bring_back(transport: Transport, targets: Mapping[str, str], lock: HostLock, say: Say) -> list[str]:
+def bring_back(
+    transport: Transport, targets: Mapping[str, str], lock: HostLock, say: Say, *, patience: float = PATIENCE
+) -> list[str]:
     """Let each instance serve its release in ``targets`` (instance → release), and say which were switched.
+
+    ``patience`` is how long, in seconds, each may take until it answers.
 
     Raises:
         HostError: one of them isn't on the host, or doesn't get healthy; the others were tried first.
     """
     switched: list[str] = []
     failed: list[FleetError] = []
-    for instance, release in targets.items():
+    lock.check()
+    away = {instance: release for instance, release in targets.items() if not serves(transport, instance, release)}
+    if len(away) > 1:  # one may have the GPUs that another needs
+        units = " ".join(unit_name(instance) for instance in away)
+        take(transport, Run(f"timeout 240 systemctl stop {units}", timeout=270, what=f"stop {units}"), say)
+    for instance, release in away.items():
         lock.check()
-        if serves(transport, instance, release):
-            continue
         say(f"instance {instance} to release {release}")
         try:
-            for step in releases.go_back(instance, release):
+            for step in releases.go_back(instance, release, patience=patience):
                 take(transport, step, say)
             switched.append(instance)
         except HostError as error:

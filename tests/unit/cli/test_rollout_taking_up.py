@@ -94,7 +94,9 @@ class Fleet:
             self.together.wait(10)
             raise Killed
 
-    def bring_back(self, transport: Transport, targets: Mapping[str, str], lock: Any, say: Any) -> list[str]:
+    def bring_back(
+        self, transport: Transport, targets: Mapping[str, str], lock: Any, say: Any, patience: float
+    ) -> list[str]:
         assert targets == {"qwen": OLD}
         self.did.append(f"{transport.name} back")
         self.current[transport.name] = OLD
