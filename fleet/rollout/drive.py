@@ -166,7 +166,7 @@ class Turn(Taking):
 
         A server that can't be asked counts as busy at first (Docker may be away for a moment), then as gone.
         """
-        count, deaf = 0, False
+        count, deaf = 0, ""
         with self._without_who_is_away():  # then vLLM's own count decides
             count = self.work.balancers.sessions(self._servers())
         for release in self.switched():
@@ -175,9 +175,15 @@ class Turn(Taking):
             except HostError as error:
                 if is_lost(error):
                     raise
-                deaf = True
+                deaf = error.message
         self.deaf_since = (self.deaf_since or time.monotonic()) if deaf else 0.0
-        return count + int(deaf and time.monotonic() - self.deaf_since < _DEAF)
+        if not deaf or time.monotonic() - self.deaf_since < _DEAF:
+            return count + int(bool(deaf))
+        words = f"its gateways alone said that no request is under way: {deaf}"
+        if words not in self.result.warnings:
+            self.result.warnings.append(words)
+            self.work.progress.say(self.name, words)
+        return count
 
     @contextlib.contextmanager
     def _without_who_is_away(self) -> Iterator[None]:

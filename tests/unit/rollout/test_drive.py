@@ -415,6 +415,22 @@ def test_an_instance_that_was_removed_with_its_releases_keeps_no_other_from_goin
     assert "removed doesn't come back" in made.result.warnings[0]
 
 
+def test_a_server_that_does_not_say_what_it_has_is_waited_for_and_then_it_is_said(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def mute(transport: Transport, live: Live) -> int:
+        world.did.append("look")
+        raise CommandFailed("qwen doesn't say how many requests it has", command="GET /metrics", status=1, where="h1")
+
+    now = iter(range(0, 100_000, 5))
+    monkeypatch.setattr(drive, "in_flight", mute)
+    monkeypatch.setattr(time, "monotonic", lambda: float(next(now)))
+    end, made, _ = take(world)
+    assert end is At.DONE
+    assert world.did.count("look") > 2
+    assert [words for words in made.result.warnings if "doesn't say how many" in words]
+
+
 def test_of_several_instances_all_are_stopped_before_the_first_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
     scripts: list[str] = []
     waits: list[float] = []
