@@ -6,13 +6,14 @@ Here is only how each step is taken: the notes and the waiting are :mod:`fleet.r
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from fleet import durations, releases
 from fleet.apply import Failure, transport_alive
-from fleet.errors import HostError, Unreachable
+from fleet.errors import FleetError, HostError, Unreachable
 from fleet.gateway.models import way_of
 from fleet.provision import HostResult
 from fleet.rollout import gates
@@ -44,9 +45,10 @@ class Turn(Taking):
         """No gateway sends it anything new."""
         if self.work.balancers:
             who, seconds = f"{self.work.owner.who} {self.work.run}", self.work.drain_seconds
-            self.work.balancers.drain(self._servers(), seconds=seconds, who=who)
             self.lease = self.lease or Lease(self.work.balancers, self._servers(), seconds=seconds, who=who)
-            self.lease.start()
+            self.lease.start()  # also where one gateway can't be told: the drains of the others may not expire
+            with self._without_who_is_away():
+                self.work.balancers.drain(self._servers(), seconds=seconds, who=who)
 
     def idle(self) -> None:
         """Wait until the gateways have no request under way there, and vLLM itself neither runs nor holds one."""
@@ -64,9 +66,14 @@ class Turn(Taking):
             time.sleep(0.5)
 
     def measure(self) -> None:
-        """How the old release answers and how fast; what can't be asked isn't compared with later."""
-        if self.measured:
-            return
+        """How the old release answers and how fast; then once more that nothing comes: measuring takes its time."""
+        if not self.measured:
+            self._measure()
+        self.drain()
+        self.idle()
+
+    def _measure(self) -> None:
+        """What can't be asked isn't compared with later."""
         for instance in self.before:
             try:
                 old = live(self.transport, instance)
@@ -82,9 +89,7 @@ class Turn(Taking):
         self.mark()
 
     def switch(self) -> None:
-        """Renew the drain, see that nothing came in between, and change what is to be changed."""
-        self.drain()
-        self.idle()
+        """Change what is to be changed."""
         self.began = self.began or clock(self.transport)
         attempt = HostResult()
         self.work.switch.switch(self.name, self.transport, self.lock, attempt, self.say)
@@ -130,7 +135,8 @@ class Turn(Taking):
         """The old releases answer again."""
         for instance in self.before:
             self._pass(live(self.transport, instance), None, until=OLD_MUST)
-        seen_by_gateways(self.work.balancers, self.name, self._ways())
+        with self._without_who_is_away():
+            seen_by_gateways(self.work.balancers, self.name, self._ways())
 
     def _pass(self, new: Live, told: Mapping[str, Any] | None, *, until: str = "") -> None:
         def heard(verdict: gates.Verdict) -> None:
@@ -148,7 +154,9 @@ class Turn(Taking):
 
         A server that can't be asked counts as busy at first (Docker may be away for a moment), then as gone.
         """
-        count, deaf = self.work.balancers.sessions(self._servers()), False
+        count, deaf = 0, False
+        with self._without_who_is_away():  # then vLLM's own count decides
+            count = self.work.balancers.sessions(self._servers())
         for release in self.switched():
             try:
                 count += in_flight(self.transport, live(self.transport, release.instance))
@@ -158,6 +166,21 @@ class Turn(Taking):
                 deaf = True
         self.deaf_since = (self.deaf_since or time.monotonic()) if deaf else 0.0
         return count + int(deaf and time.monotonic() - self.deaf_since < _DEAF)
+
+    @contextlib.contextmanager
+    def _without_who_is_away(self) -> Iterator[None]:
+        """On the way back a gateway that stays away doesn't count: it may not keep a release here that failed."""
+        try:
+            yield
+        except GateFailed:
+            raise
+        except FleetError as error:
+            if self.work.stopped.is_set() or not (self.back or self.at in (At.GO_BACK, At.CHECK)):
+                raise
+            words = f"it goes back without asking {error.where or 'a gateway'}: {error.message}"
+            if words not in self.result.warnings:
+                self.result.warnings.append(words)
+                self.work.progress.say(self.name, words)
 
     def _servers(self) -> list[str]:
         return [f"{self.name}:{instance}" for instance in self.names]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from fleet import releases
 from fleet.apply import take
-from fleet.errors import FleetError, HostError, Unreachable
+from fleet.errors import CommandFailed, FleetError, HostError, Unreachable
 from fleet.lock import HostLock
 from fleet.provision import HostResult, Provision
 from fleet.resource import Run
@@ -17,6 +17,8 @@ from fleet.shell import quote
 from fleet.transport import Transport
 
 Say = Callable[[str], None]
+#: A script's status: nothing was to be done.
+_AS_IT_MAY: Final = 64
 
 
 class Switch(Protocol):
@@ -92,10 +94,36 @@ def withdraw(transport: Transport, instances: Sequence[str], lock: HostLock, say
         lock.check()
         say(f"instance {instance} had no release before: it is stopped")
         unit = unit_name(instance)
-        script = f"""timeout 240 systemctl disable --now --quiet {unit}
-case $(systemctl is-active {unit}) in active|activating|deactivating|reloading) exit 1;; esac
+        script = f"""{_stop(unit)}
 rm -f {INSTANCES}/{instance}/current {INSTANCES}/{instance}/good"""
         take(transport, Run(script, timeout=270, what=f"stop {unit}"), say)
+
+
+def stop_unjudged(transport: Transport, may: Mapping[str, str], say: Say) -> list[str]:
+    """Stop each instance that runs (or would start) another release than it may in ``may``; say which were stopped.
+
+    Raises:
+        HostError: one can't be stopped; the others were.
+    """
+    stopped: list[str] = []
+    failed: list[HostError] = []
+    for instance, release in may.items():
+        unit = unit_name(instance)
+        name, shown = unit.removesuffix(".service"), '{{index .Config.Labels "fleet.release"}}'
+        script = f"""r=$(timeout 20 docker inspect --format {quote(shown)} {name} 2>/dev/null) ||
+  r=$(readlink {INSTANCES}/{instance}/current); r=${{r##*/}}
+case $r in ''|{quote(release)}) exit {_AS_IT_MAY};; esac
+{_stop(unit)}"""
+        say(f"instance {instance}: does it run what it may?")
+        try:
+            take(transport, Run(script, timeout=300, what=f"stop {unit}"), say)
+            stopped.append(instance)
+        except CommandFailed as error:
+            if error.status != _AS_IT_MAY:
+                failed.append(error)
+    if failed:
+        raise failed[0]
+    return stopped
 
 
 def serves(transport: Transport, instance: str, release: str) -> bool:
@@ -125,3 +153,9 @@ def current(known: Sequence[releases.Known]) -> dict[str, str]:
         if release.good:
             found[release.instance] = release.release
     return found
+
+
+def _stop(unit: str) -> str:
+    """The unit is stopped, and isn't started again at boot."""
+    return f"""timeout 240 systemctl disable --now --quiet {unit}
+case $(systemctl is-active {unit}) in active|activating|deactivating|reloading) exit 1;; esac"""

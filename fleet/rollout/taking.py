@@ -22,7 +22,7 @@ from fleet.rollout.balancers import Lease
 from fleet.rollout.examine import GateFailed
 from fleet.rollout.journal import JournalLost
 from fleet.rollout.lost import until_back
-from fleet.rollout.switching import current
+from fleet.rollout.switching import current, stop_unjudged
 from fleet.rollout.turn import DOING, ENDED, TOUCHING, At, after
 from fleet.rollout.work import Work
 from fleet.transport import Transport
@@ -131,10 +131,24 @@ class Taking(ABC):
 
     def _over(self) -> None:
         words = ENDED[self.at]
+        if self.at is At.BROKEN:
+            self._stop_unjudged()
         if self.at.is_settled:
             marker.clear(self.transport)
         self.record("end", at=self.at.value, words=words)
         self.work.progress.say(self.name, words)
+
+    def _stop_unjudged(self) -> None:
+        """A drain has a term: what nobody judged must not be there to be let in when it ends."""
+        try:
+            self.lock.check()
+            may = dict.fromkeys((*self.names, *(r.instance for r in self.known())), "") | self.before
+            for instance in stop_unjudged(self.transport, may, self.say):
+                self.work.progress.say(self.name, f"instance {instance} is stopped: it ran what nobody judged")
+        except (FleetError, OSError) as error:
+            words = f"what runs there can't be stopped, and gets requests when the drain's term ends: {error}"
+            self.result.warnings.append(words)
+            self.work.progress.say(self.name, words)
 
     @abstractmethod
     def do(self) -> None:

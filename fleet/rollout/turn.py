@@ -80,7 +80,10 @@ ENDED: Final[Mapping[At, str]] = {
     At.KEPT: "left as it was, and serves",
     At.REVERTED: "was put back, and serves the old release",
     At.STRANDED: "serves, but a gateway can't be told: its own timer puts the host back in; ./inv rollout.resume",
-    At.BROKEN: "serves neither release and stays drained: see the lines above, then ./inv rollout.resume",
+    At.BROKEN: (
+        "neither release is well: the new one is stopped, the gateways keep the host drained for a time"
+        " (gateway.drain_seconds); see the lines above, then ./inv rollout.resume"
+    ),
 }
 
 

@@ -17,7 +17,7 @@ from fleet.gateway.balancer import ServerState
 from fleet.lock import Owner
 from fleet.progress import Progress
 from fleet.provision import HostResult
-from fleet.rollout import drive, gates, journal, switching
+from fleet.rollout import drive, gates, journal, switching, taking
 from fleet.rollout.balancers import Balancers
 from fleet.rollout.drive import Turn
 from fleet.rollout.gates import Verdict
@@ -383,3 +383,108 @@ def test_what_this_machine_cannot_write_strands_no_host(world: World, at: str, e
     assert (came, world.current, world.did[-1]) == (end, OLD, "ready")
     assert "No space left on device" in made.result.failures[0].message
     assert story.unsettled == ()
+
+
+class Second:
+    """Another gateway, dead from a moment on."""
+
+    name = "g2"
+
+    def __init__(self) -> None:
+        self.dead = False
+        self.told: list[str] = []
+
+    def _asked(self, what: str) -> None:
+        if self.dead:
+            raise HostError("no route", where="g2")
+        self.told.append(what)
+
+    def drain(self, servers: Sequence[str], *, seconds: int, who: str) -> None:
+        self._asked("drain")
+
+    def ready(self, servers: Mapping[str, str]) -> None:
+        self._asked("ready")
+
+    def states(self) -> Mapping[str, ServerState]:
+        self._asked("states")
+        return {"h1:qwen": ServerState("h1:qwen", True, "drain", 0, None, "", "")}
+
+
+def take_with(world: World, second: Second, **more: Any) -> tuple[At, Turn]:
+    with Journal("r1") as book:
+        made = turn(world, book, **more)
+        made.work = replace(made.work, balancers=Balancers([world, second], patience=0))
+        return made.take(), made
+
+
+def test_a_gateway_that_dies_keeps_no_failed_release_on_the_host(world: World) -> None:
+    second = Second()
+
+    def dies(transport: Any, live: Live, *_: Any) -> Iterator[Verdict]:
+        second.dead = True
+        yield Verdict("text", live.release == OLD, "what it says", 0.1)
+
+    world.gates = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gates, "gates", dies)
+        end, made = take_with(world, second)
+    assert (end, world.current) == (At.STRANDED, OLD)
+    tail = world.did[world.did.index("note rollout") :]
+    assert tail == ["note rollout", "drain", "bring back", "note put-back", "ready"]
+    assert [words for words in made.result.warnings if "g2" in words]
+    assert second.told[-1] == "states"
+
+
+def test_what_goes_back_after_a_cut_off_waits_for_no_dead_gateway(world: World) -> None:
+    world.current = world.good = NEW
+    second = Second()
+    second.dead = True
+    end, _ = take_with(world, second, back=True, touched=True, before={"qwen": OLD})
+    assert (end, world.current, world.running) == (At.STRANDED, OLD, [])
+    assert world.did[-1] == "ready"
+
+
+def test_a_gateway_that_dies_before_the_switch_leaves_the_host_as_it_was(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second = Second()
+
+    def measured(*_: Any, **__: Any) -> Measured:
+        second.dead = True
+        return Measured({}, 0.1, 50.0)
+
+    monkeypatch.setattr(drive, "measure", measured)
+    end, made = take_with(world, second)
+    assert end is At.STRANDED  # the dead one can't be told that it is back; the other one is
+    assert (made.touched, world.current, world.did[-1]) == (False, OLD, "ready")
+    assert not {"switch", "bring back"} & set(world.did)
+
+
+def test_a_gateway_that_cannot_drain_before_the_switch_leaves_the_host_as_it_was(world: World) -> None:
+    drain, tries = world.drain, iter([False, True])
+
+    def some(*args: Any, **told: Any) -> None:
+        drain(*args, **told)
+        if next(tries, False):
+            raise HostError("no route", where="g1")
+
+    world.drain = some  # type: ignore[method-assign]  # the second time
+    assert take(world)[0] is At.KEPT
+    assert not {"switch", "bring back"} & set(world.did)
+
+
+def test_what_ends_broken_leaves_nothing_unjudged_that_a_gateways_timer_could_let_in(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.gates = [("unit", True), ("text", False)]
+    world.fail = {"bring back": [HostError("it never will be", where="h1")]}
+    asked: list[Mapping[str, str]] = []
+
+    def stop(transport: Transport, may: Mapping[str, str], say: Any) -> list[str]:
+        asked.append(may)
+        return []
+
+    monkeypatch.setattr(taking, "stop_unjudged", stop)
+    end, _, story = take(world)
+    assert (end, asked) == (At.BROKEN, [{"qwen": OLD}])
+    assert story.unsettled == ("h1",)
