@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from fleet import durations, releases
@@ -126,17 +126,30 @@ class Turn(Taking):
     def go_back(self) -> None:
         """To the releases that it had before; what had none is stopped: it may not stay, and has nothing to go to."""
         self.drain()
-        failed = {r.instance: r.release for r in self.switched()}
-        for instance in bring_back(self.transport, self.before, self.lock, self.say):
-            self._note("put-back", instance, self.before[instance], failed.get(instance, ""))
-        withdraw(self.transport, sorted(set(failed) - set(self.before)), self.lock, self.say)
+        known = self.known()
+        failed = {r.instance: r.release for r in known if r.current}
+        there = self._still_there(known)
+        # First what is to go: it may hold the GPUs and ports of what comes back.
+        withdraw(self.transport, sorted(set(failed) - set(there)), self.lock, self.say)
+        for instance in bring_back(self.transport, there, self.lock, self.say, deadline=self.limits.start_deadline):
+            self._note("put-back", instance, there[instance], failed.get(instance, ""))
 
     def check(self) -> None:
         """The old releases answer again."""
-        for instance in self.before:
+        for instance in self._still_there(self.known()):
             self._pass(live(self.transport, instance), None, until=OLD_MUST)
         with self._without_who_is_away():
             seen_by_gateways(self.work.balancers, self.name, self._ways())
+
+    def _still_there(self, known: Sequence[releases.Known]) -> dict[str, str]:
+        """Of what was before, what can be gone back to; the rest is said."""
+        lie = {(r.instance, r.release) for r in known}
+        for gone in {*self.before.items()} - lie:
+            words = "instance {} can't be put back: its release {} is no longer on the host".format(*gone)
+            if words not in self.result.warnings:
+                self.result.warnings.append(words)
+                self.work.progress.say(self.name, words)
+        return {instance: release for instance, release in self.before.items() if (instance, release) in lie}
 
     def _pass(self, new: Live, told: Mapping[str, Any] | None, *, until: str = "") -> None:
         def heard(verdict: gates.Verdict) -> None:

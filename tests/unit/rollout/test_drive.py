@@ -79,7 +79,7 @@ class World:
         self.current = self.good = NEW
         result.changed = 2
 
-    def bring_back(self, transport: Transport, targets: Mapping[str, str], lock: Any, say: Any) -> list[str]:
+    def bring_back(self, transport: Transport, targets: Mapping[str, str], *_: Any, **__: Any) -> list[str]:
         assert targets == {"qwen": OLD}
         self._do("bring back")
         self.current = self.good = OLD
@@ -233,7 +233,7 @@ def test_a_first_release_that_fails_its_gates_is_stopped_and_gets_no_request(
 ) -> None:
     world.good = world.current = ""
     world.gates = [("unit", True), ("text", False)]
-    monkeypatch.setattr(drive, "bring_back", lambda t, targets, lock, say: [])
+    monkeypatch.setattr(drive, "bring_back", lambda *_, **__: [])
     stopped: list[str] = []
 
     def run(transport: Transport, instances: Sequence[str], lock: Any, say: Any) -> None:
@@ -488,3 +488,55 @@ def test_what_ends_broken_leaves_nothing_unjudged_that_a_gateways_timer_could_le
     end, _, story = take(world)
     assert (end, asked) == (At.BROKEN, [{"qwen": OLD}])
     assert story.unsettled == ("h1",)
+
+
+def split_in_two(world: World) -> None:
+    """The new release is two instances: ``c`` was staged, and is current as soon as it is switched to."""
+    known = world.known
+
+    def both(command: str, stdin: bytes | None) -> str | Reply:
+        marks = "-,current,good" if world.current == NEW and "withdraw ['c']" not in world.did else "-"
+        return f"release+=c ccc {marks} 1 7 {{}}\n{known(command, stdin)}"
+
+    world.known = both  # type: ignore[method-assign]  # one instance more
+
+
+def test_what_has_nothing_to_go_back_to_makes_room_before_the_others_come_back(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split_in_two(world)
+    monkeypatch.setattr(world, "drain", lambda *_, **__: world.did.append("drain"))
+    monkeypatch.setattr(world, "ready", lambda *_: world.did.append("ready"))
+    monkeypatch.setattr(drive, "withdraw", lambda t, names, *_: world.did.append(f"withdraw {names}"))
+    world.gates = [("unit", True), ("speed", False)]
+    assert take(world)[0] is At.REVERTED
+    assert world.did[world.did.index("withdraw ['c']") :][:2] == ["withdraw ['c']", "bring back"]
+
+
+def test_an_instance_whose_release_is_gone_is_left_out_and_said_and_the_others_serve_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(world, "drain", lambda *_, **__: world.did.append("drain"))
+    world.current = world.good = NEW
+    end, made, _ = take(world, back=True, touched=True, before={"qwen": OLD, "b": "ddd"})
+    assert (end, world.current, world.did[-1]) == (At.REVERTED, OLD, "ready")
+    assert made.result.warnings == ["instance b can't be put back: its release ddd is no longer on the host"]
+
+
+@pytest.mark.parametrize("told", [None, 7200.0])
+def test_the_way_back_has_the_patience_that_is_told(
+    world: World, monkeypatch: pytest.MonkeyPatch, told: float | None
+) -> None:
+    world.gates = [("unit", False)]
+    seen: list[float | None] = []
+
+    def back(*args: Any, deadline: float | None) -> list[str]:
+        seen.append(deadline)
+        return world.bring_back(*args)
+
+    monkeypatch.setattr(drive, "bring_back", back)
+    with Journal("r1") as book:
+        made = turn(world, book)
+        made.work = replace(made.work, limits=lambda name: Rollout(start_deadline=told))
+        assert made.take() is At.REVERTED
+    assert seen == [told]

@@ -7,12 +7,16 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from fleet.errors import HostError
+from fleet import releases
+from fleet.errors import HostError, Unreachable
+from fleet.provision import HostResult
+from fleet.resource import Step
 from fleet.resources.release import INSTANCES, UNITS
-from fleet.rollout.switching import stop_unjudged
+from fleet.rollout.switching import ToReleases, bring_back, stop_unjudged
 from fleet.shell import PREAMBLE, quote
 from fleet.transport import Reply
 from fleet.transport.local import LocalTransport
@@ -128,3 +132,67 @@ def test_what_cannot_be_stopped_is_said_and_the_others_are_stopped(host: Host) -
     with pytest.raises(HostError, match="stop fleet-a"):
         stop_unjudged(host, {"a": OLD, "b": OLD}, silent)
     assert host.running == {"a": NEW}
+
+
+def test_all_that_go_back_are_stopped_before_the_first_is_started(host: Host) -> None:
+    for instance in ("a", "b", "well"):
+        host.release(instance, OLD)
+        host.release(instance, NEW)
+        host.serve(instance, OLD if instance == "well" else NEW)
+    host.forget_calls()
+    back = bring_back(host, {"a": OLD, "b": OLD, "well": OLD}, Lock(), silent)  # type: ignore[arg-type]  # ours
+    assert back == ["a", "b"]
+    assert host.running == {"a": OLD, "b": OLD, "well": OLD}
+    verbs = ["stop fleet-a", "stop fleet-b", "restart fleet-a", "restart fleet-b"]
+    assert host.calls == [f"systemctl {verb}.service" for verb in verbs]
+
+
+def test_one_that_cannot_go_back_keeps_no_other_from_it(host: Host) -> None:
+    for instance in ("a", "b"):
+        host.release(instance, NEW)
+        host.serve(instance, NEW)
+    host.release("b", OLD)
+    with pytest.raises(HostError, match="switch a to release aaa"):
+        bring_back(host, {"a": OLD, "b": OLD}, Lock(), silent)  # type: ignore[arg-type]  # ours
+    assert host.running == {"b": OLD}
+
+
+def test_a_host_that_is_gone_on_the_way_back_is_no_release_that_failed(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: Any) -> float:
+        raise Unreachable("the line broke", where="h1")
+
+    host.release("a", OLD)
+    monkeypatch.setattr(releases, "patience", gone)
+    with pytest.raises(Unreachable):
+        bring_back(host, {"a": OLD}, Lock(), silent)  # type: ignore[arg-type]  # ours
+
+
+def test_the_patience_is_what_is_told_or_what_the_weights_on_the_host_let_expect(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = host.path / "weights"
+    weights.mkdir()
+    (weights / "config.json").write_text("{}")
+    host.release("a", OLD)
+    start = host.path / "instances" / "a" / "releases" / OLD / "before-start"
+    assert releases.patience(host, "a", OLD) == 1800
+    start.write_text(f'#!/bin/sh\n[ -f {weights}/config.json ] || {{ echo "gone" >&2; exit 1; }}\n')
+    assert releases.patience(host, "a", OLD) == 1800
+    host.program("du", "printf '150000000\\t%s\\n' \"$2\"")  # 154 GB
+    assert 3900 < releases.patience(host, "a", OLD) < 4000
+    assert f"du -skL {weights}" in (host.path / "calls").read_text()
+    waited: list[float] = []
+    steps = releases.go_back
+
+    def seen(*args: Any, patience: float) -> list[Step]:
+        waited.append(patience)
+        return steps(*args, patience=patience)
+
+    monkeypatch.setattr(releases, "go_back", seen)
+    ToReleases({"h1": {"a": OLD}}, deadlines={"h1": 2.0}).switch("h1", host, Lock(), HostResult(), silent)  # type: ignore[arg-type]  # ours
+    host.run("systemctl stop fleet-a.service")
+    ToReleases({"h1": {"a": OLD}}).switch("h1", host, Lock(), HostResult(), silent)  # type: ignore[arg-type]  # ours
+    assert waited[0] == 2.0
+    assert waited[1] > 3900
