@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from fleet import durations, releases
-from fleet.apply import Failure, transport_alive
+from fleet.apply import Failure, take, transport_alive
 from fleet.errors import FleetError, HostError, Unreachable
 from fleet.gateway.models import way_of
 from fleet.provision import HostResult
+from fleet.resources.serving import lay_back
 from fleet.rollout import gates
 from fleet.rollout.balancers import Lease
 from fleet.rollout.examine import GateFailed, examine, remembered, seen_by_gateways, what_the_logs_say
@@ -126,6 +127,8 @@ class Turn(Taking):
     def go_back(self) -> None:
         """To the releases that it had before; what had none is stopped: it may not stay, and has nothing to go to."""
         self.drain()
+        for instance in self.before:  # one that the inventory no longer has
+            take(self.transport, lay_back(instance), self.say)
         known = self.known()
         failed = {r.instance: r.release for r in known if r.current}
         there = self._still_there(known)

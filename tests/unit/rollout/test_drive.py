@@ -540,3 +540,50 @@ def test_the_way_back_has_the_patience_that_is_told(
         made.work = replace(made.work, limits=lambda name: Rollout(start_deadline=told))
         assert made.take() is At.REVERTED
     assert seen == [told]
+
+
+@pytest.mark.parametrize(("good", "end"), [(True, At.DONE), (False, At.REVERTED)])
+def test_an_instance_that_left_the_inventory_comes_back_with_the_others_or_is_forgotten_at_the_end(
+    world: World, monkeypatch: pytest.MonkeyPatch, good: bool, end: At
+) -> None:
+    aside, known = [False], world.known
+
+    def both(command: str, stdin: bytes | None) -> str | Reply:
+        return ("" if aside[0] else "release+=b ddd -,good 1 7 {}\n") + str(known(command, stdin))
+
+    def switch(*args: Any) -> None:
+        type(world).switch(world, *args)
+        aside[0] = True
+
+    def lay(command: str, stdin: bytes | None) -> str:
+        aside[0] = aside[0] and ".removed-b" not in command
+        return ""
+
+    def back(transport: Transport, targets: Mapping[str, str], *_: Any, **__: Any) -> list[str]:
+        assert targets == {"qwen": OLD, "b": "ddd"}
+        world.current = world.good = OLD
+        return []
+
+    monkeypatch.setattr(world, "known", both)
+    monkeypatch.setattr(world, "switch", switch)
+    monkeypatch.setattr(world, "drain", lambda *_, **__: None)
+    monkeypatch.setattr(world, "ready", lambda *_: None)
+    monkeypatch.setattr(drive, "bring_back", back)
+    monkeypatch.setattr(drive, "examine", lambda transport, new, *_, **__: None)
+    if not good:
+        said = iter([HostError("it isn't seen healthy", where="h1")])
+
+        def seen(*_: Any) -> None:
+            for error in said:
+                raise error
+
+        monkeypatch.setattr(drive, "seen_by_gateways", seen)
+    with Journal("r1") as book:
+        made = turn(world, book)
+        assert isinstance(made.transport, FakeTransport)
+        made.transport.answers = [("mv -f .*removed-", lay), *made.transport.answers]
+        assert made.take() is end
+    commands = [command for command, _ in made.transport.asked]
+    cleared = next(n for n, command in enumerate(commands) if command.startswith("rm -f /var/lib/fleet/rollout.json"))
+    assert [n for n, command in enumerate(commands) if "for d in .removed-*" in command] == [cleared + 1]
+    assert aside == [good]
