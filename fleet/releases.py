@@ -226,12 +226,33 @@ timeout 20 docker image inspect "$i" >/dev/null 2>&1 || {{ echo "its image $i is
 [ -f "$w" ] || {{ echo "its model's files are gone ($w)"; exit 1; }}"""
 
 
+def patience(transport: Transport, instance: str, release: str, *, root: str = INSTANCES) -> float:
+    """Seconds that a release on the host may take until it answers, by its weights' size there; at least half an hour.
+
+    Raises:
+        HostError: the host can't be asked.
+    """
+    start = quote(f"{root}/{instance}/releases/{release}/before-start")
+    script = f"""w=$(sed -n 's/^\\[ -f \\([^ ]*\\) \\].*/\\1/p' {start} 2>/dev/null | head -n 1)
+[ -z "$w" ] || timeout 60 du -skL "$(dirname "$w")" 2>/dev/null | cut -f 1; :"""
+    reply = transport.run(f"{PREAMBLE}\n{script}", timeout=90)
+    if not reply.ok:
+        raise CommandFailed(
+            f"the size of {instance}'s weights can't be read", command=script, status=reply.status,
+            stderr=reply.stderr, where=transport.name,
+        )  # fmt: skip
+    size = reply.stdout.strip()
+    return max(1800.0, 900.0 + (int(size) * 1024 / 50e6 if size.isdigit() else 0.0))  # 50 MB/s from a cold disk
+
+
 def go_back(
     instance: str, release: str, *, patience: float = 1800.0, root: str = INSTANCES, units: str = UNITS
 ) -> list[Step]:
     """The steps to ``release``, which lies on the host: switch, restart, wait until it serves, remember it as good."""
-    serve = serve_steps(instance, "restart", patience=patience, root=root)
-    return [switch_step(instance, release, root=root, units=units), *serve]
+    return [
+        switch_step(instance, release, root=root, units=units),
+        *serve_steps(instance, "restart", patience=patience, root=root),
+    ]
 
 
 def _object(text: str) -> dict[str, Any] | None:

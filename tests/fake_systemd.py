@@ -68,6 +68,9 @@ def systemctl(state: dict[str, Any], words: list[str]) -> int:
     elif verb == "disable":
         unit.update(enabled="disabled", active="inactive")
         state["containers"].pop(container, None)
+    elif verb == "stop":
+        unit["active"] = "inactive"
+        state["containers"].pop(container, None)
     elif verb in ("start", "restart"):
         if verb == "start" and unit.get("active") == "active":
             return 0

@@ -19,7 +19,7 @@ from fleet.rollout.journal import Journal
 from fleet.rollout.names import refuse_lost
 from fleet.rollout.options import Options
 from fleet.rollout.run import Outcome, Rollout, Serving, Tell
-from fleet.rollout.switching import PATIENCE, Switch, ToInventory, ToReleases, serves
+from fleet.rollout.switching import Switch, ToInventory, serves
 from fleet.rollout.turn import At
 from fleet.rollout.waves import Member, Wave, plan_waves
 from fleet.rollout.work import Work
@@ -125,11 +125,6 @@ class Rolling:
                 drain_seconds=drain_seconds(session),
             )  # fmt: skip
             yield Rollout(session.crew, work, self.options, members, self.serving, self.tell)
-
-    def to_releases(self, targets: Mapping[str, Mapping[str, str]]) -> Switch:
-        """These releases; each has as long to answer as the slowest host is told."""
-        told = [settings.rollout.start_deadline or 0.0 for settings in self.session.settings.values()]
-        return ToReleases(targets, max([PATIENCE, *told]))
 
     def to_inventory(self) -> Switch:
         """All that waits."""

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from fleet.resource import KNOWN_AFTER_APPLY, Change, Observation, Run, Step, Wait
 from fleet.resources.release import CACHES, INSTANCES, UNITS, unit_name
 from fleet.shell import quote
+
+#: A host's own note that a rollout is at work there.
+MARKER: Final = "/var/lib/fleet/rollout.json"
+#: Before the name of an instance whose releases are laid aside: neither facts nor releases see a hidden directory.
+_ASIDE: Final = ".removed-"
 
 
 @dataclass(frozen=True)
@@ -86,12 +92,17 @@ systemctl enable --quiet {unit}
 
 @dataclass(frozen=True)
 class Removed:
-    """An instance of ours that left the inventory: its unit, container and releases go; models and images stay."""
+    """An instance of ours that left the inventory: its unit, container and releases go; models and images stay.
+
+    While a rollout is at work on the host its releases are only laid aside: should another instance fail its gates,
+    the host goes back to them (:func:`lay_back`). Once the turn is over, :func:`forget` takes them away.
+    """
 
     instance: str
     root: str = INSTANCES
     units: str = UNITS
     caches: str = CACHES
+    marker: str = MARKER
 
     @property
     def id(self) -> str:
@@ -120,9 +131,27 @@ if grep -qs '^X-Fleet-Instance={self.instance}$' "$u"; then
   systemctl reset-failed {unit} 2>/dev/null || true
 fi
 for c in $({self._container}); do timeout 120 docker rm --force "$c" >/dev/null; done
-rm -rf {quote(f"{self.root}/{self.instance}")} {quote(f"{self.caches}/{self.instance}")}"""
+d={quote(f"{self.root}/{self.instance}")}; aside={quote(f"{self.root}/{_ASIDE}{self.instance}")}
+if [ ! -e {quote(self.marker)} ]; then rm -rf "$d" {quote(f"{self.caches}/{self.instance}")}
+elif [ -e "$d" ]; then rm -rf "$aside"; mv -f "$d" "$aside"; fi"""
         return [Run(script, timeout=420, what=f"remove instance {self.instance}")]
 
     @property
     def _container(self) -> str:
         return f"timeout 20 docker ps --all --quiet --filter label=fleet.instance={self.instance} 2>/dev/null"
+
+
+def lay_back(instance: str, *, root: str = INSTANCES) -> Run:
+    """Bring the releases of an instance back that :class:`Removed` laid aside; nothing where it didn't."""
+    place, aside = quote(f"{root}/{instance}"), quote(f"{root}/{_ASIDE}{instance}")
+    return Run(f"[ -e {place} ] || [ ! -e {aside} ] || mv -f {aside} {place}", what=f"lay {instance} back")
+
+
+def forget(*, root: str = INSTANCES, caches: str = CACHES) -> Run:
+    """Take away what :class:`Removed` laid aside on this host: nothing goes back to it any more."""
+    script = f"""cd {quote(root)} 2>/dev/null || exit 0
+for d in {_ASIDE}*; do
+  [ -d "$d" ] || continue
+  i=${{d#{_ASIDE}}}; rm -rf "./$d" && {{ [ -e "./$i" ] || rm -rf {quote(caches)}/"$i"; }}
+done"""
+    return Run(script, what="forget removed instances")

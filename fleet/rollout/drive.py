@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from fleet import durations, releases
-from fleet.apply import Failure, transport_alive
+from fleet.apply import Failure, take, transport_alive
 from fleet.errors import FleetError, HostError, Unreachable
 from fleet.gateway.models import way_of
 from fleet.provision import HostResult
+from fleet.resources.serving import lay_back
 from fleet.rollout import gates
 from fleet.rollout.balancers import Lease
 from fleet.rollout.examine import GateFailed, examine, remembered, seen_by_gateways, what_the_logs_say
 from fleet.rollout.live import Live, live
 from fleet.rollout.lost import clock, is_lost
 from fleet.rollout.measure import in_flight, measure
-from fleet.rollout.switching import PATIENCE, bring_back, withdraw
+from fleet.rollout.switching import bring_back, withdraw
 from fleet.rollout.taking import Taking
 from fleet.rollout.turn import At
 
@@ -126,29 +127,32 @@ class Turn(Taking):
     def go_back(self) -> None:
         """To the releases that it had before; what had none is stopped: it may not stay, and has nothing to go to."""
         self.drain()
-        failed = {r.instance: r.release for r in self.switched()}
-        self._forget_what_is_gone()
-        # First what has no place there any more: it may hold the GPUs and the ports of what comes back.
-        withdraw(self.transport, sorted(set(failed) - set(self.before)), self.lock, self.say)
-        patience = max(PATIENCE, self.limits.start_deadline or 0)
-        for instance in bring_back(self.transport, self.before, self.lock, self.say, patience=patience):
-            self._note("put-back", instance, self.before[instance], failed.get(instance, ""))
-
-    def _forget_what_is_gone(self) -> None:
-        """An instance that the new release took away has nothing to go back to: that keeps no other from going back."""
-        there = {(r.instance, r.release) for r in self.known()}
-        for instance, release in [(i, r) for i, r in self.before.items() if (i, r) not in there]:
-            del self.before[instance]
-            words = f"instance {instance} doesn't come back: its release {release} was removed with it; ./inv provision"
-            self.result.warnings.append(words)
-            self.work.progress.say(self.name, words)
+        for instance in self.before:  # one that the inventory no longer has
+            take(self.transport, lay_back(instance), self.say)
+        known = self.known()
+        failed = {r.instance: r.release for r in known if r.current}
+        there = self._still_there(known)
+        # First what is to go: it may hold the GPUs and ports of what comes back.
+        withdraw(self.transport, sorted(set(failed) - set(there)), self.lock, self.say)
+        for instance in bring_back(self.transport, there, self.lock, self.say, deadline=self.limits.start_deadline):
+            self._note("put-back", instance, there[instance], failed.get(instance, ""))
 
     def check(self) -> None:
         """The old releases answer again."""
-        for instance in self.before:
+        for instance in self._still_there(self.known()):
             self._pass(live(self.transport, instance), None, until=OLD_MUST)
         with self._without_who_is_away():
             seen_by_gateways(self.work.balancers, self.name, self._ways())
+
+    def _still_there(self, known: Sequence[releases.Known]) -> dict[str, str]:
+        """Of what was before, what can be gone back to; the rest is said."""
+        lie = {(r.instance, r.release) for r in known}
+        for gone in {*self.before.items()} - lie:
+            words = "instance {} can't be put back: its release {} is no longer on the host".format(*gone)
+            if words not in self.result.warnings:
+                self.result.warnings.append(words)
+                self.work.progress.say(self.name, words)
+        return {instance: release for instance, release in self.before.items() if (instance, release) in lie}
 
     def _pass(self, new: Live, told: Mapping[str, Any] | None, *, until: str = "") -> None:
         def heard(verdict: gates.Verdict) -> None:

@@ -8,11 +8,12 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from fleet.errors import CommandFailed
+from fleet.resources.serving import MARKER
 from fleet.rollout.turn import At
 from fleet.shell import PREAMBLE
 from fleet.transport import Transport
 
-PATH: Final = "/var/lib/fleet/rollout.json"
+PATH: Final = MARKER
 
 
 @dataclass(frozen=True)

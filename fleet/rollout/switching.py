@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from fleet import releases
@@ -17,8 +17,6 @@ from fleet.shell import quote
 from fleet.transport import Transport
 
 Say = Callable[[str], None]
-#: Seconds that a release which served before may take until it does again, where nothing else is said.
-PATIENCE: Final = 1800.0
 #: A script's status: nothing was to be done.
 _AS_IT_MAY: Final = 64
 
@@ -52,41 +50,53 @@ class ToInventory:
 
 @dataclass(frozen=True)
 class ToReleases:
-    """Releases that lie on their hosts: nothing is downloaded. ``targets`` is host → instance → release."""
+    """Releases that lie on their hosts: nothing is downloaded. ``targets`` is host → instance → release.
+
+    ``deadlines`` is host → seconds that each release there may take to answer; else the size of its weights says it.
+    """
 
     targets: Mapping[str, Mapping[str, str]]
-    patience: float = PATIENCE
     verb: releases.Verb = "rollback"
+    deadlines: Mapping[str, float | None] = field(default_factory=dict)
 
     def switch(self, host: str, transport: Transport, lock: HostLock, result: HostResult, say: Say) -> None:
         """Instance after instance."""
-        result.changed += len(bring_back(transport, self.targets.get(host, {}), lock, say, patience=self.patience))
+        targets, deadline = self.targets.get(host, {}), self.deadlines.get(host)
+        result.changed += len(bring_back(transport, targets, lock, say, deadline=deadline))
 
 
 def bring_back(
-    transport: Transport, targets: Mapping[str, str], lock: HostLock, say: Say, *, patience: float = PATIENCE
+    transport: Transport, targets: Mapping[str, str], lock: HostLock, say: Say, *, deadline: float | None = None
 ) -> list[str]:
     """Let each instance serve its release in ``targets`` (instance → release), and say which were switched.
 
-    ``patience`` is how long, in seconds, each may take until it answers.
+    All that don't are stopped before the first is started: they may hold each other's GPUs and ports. ``deadline`` is
+    how long each may take to answer, in seconds; without it the size of its weights says it.
 
     Raises:
         HostError: one of them isn't on the host, or doesn't get healthy; the others were tried first.
     """
+    lock.check()
+    wrong = {instance: release for instance, release in targets.items() if not serves(transport, instance, release)}
     switched: list[str] = []
     failed: list[FleetError] = []
-    lock.check()
-    away = {instance: release for instance, release in targets.items() if not serves(transport, instance, release)}
-    if len(away) > 1:  # one may have the GPUs that another needs
-        units = " ".join(unit_name(instance) for instance in away)
-        take(transport, Run(f"timeout 240 systemctl stop {units}", timeout=270, what=f"stop {units}"), say)
-    for instance, release in away.items():
+    if len(wrong) > 1:
+        for instance in wrong:
+            say(f"instance {instance} is stopped")
+            stop = (
+                f"timeout 240 systemctl stop {unit_name(instance)} 2>/dev/null; :"  # one that was removed has no unit
+            )
+            take(transport, Run(stop, timeout=270, what=f"stop {unit_name(instance)}"), say)
+    for instance, release in wrong.items():
         lock.check()
         say(f"instance {instance} to release {release}")
         try:
+            patience = deadline or releases.patience(transport, instance, release)
             for step in releases.go_back(instance, release, patience=patience):
                 take(transport, step, say)
             switched.append(instance)
+        except Unreachable:
+            raise
         except HostError as error:
             failed.append(error)
     if failed:

@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 from fleet import releases
-from fleet.apply import Failure, failure_of
+from fleet.apply import Failure, failure_of, take
 from fleet.errors import CommandFailed, FleetError, HostError
 from fleet.lock import HostLock
 from fleet.provision import HostResult
+from fleet.resources.serving import forget
 from fleet.rollout import marker
 from fleet.rollout.balancers import Lease
 from fleet.rollout.examine import GateFailed
@@ -135,6 +136,8 @@ class Taking(ABC):
             self._stop_unjudged()
         if self.at.is_settled:
             marker.clear(self.transport)
+            with contextlib.suppress(HostError):  # the next turn that ends well does it
+                take(self.transport, forget(), self.say)
         self.record("end", at=self.at.value, words=words)
         self.work.progress.say(self.name, words)
 

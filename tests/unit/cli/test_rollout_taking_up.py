@@ -75,7 +75,8 @@ class Fleet:
             return self.markers.get(name, "")
 
         def known(command: str, stdin: bytes | None) -> str:
-            return f"release+=qwen {self.current[name]} -,current,good 1 7 {{}}\nend=yes\n"
+            marks = {release: "-,current,good" if release == self.current[name] else "-" for release in (NEW, OLD)}
+            return "".join(f"release+=qwen {r} {m} 1 7 {{}}\n" for r, m in marks.items()) + "end=yes\n"
 
         def lost(command: str, stdin: bytes | None) -> str:
             raise Unreachable("no route to host", where=name)
@@ -94,9 +95,7 @@ class Fleet:
             self.together.wait(10)
             raise Killed
 
-    def bring_back(
-        self, transport: Transport, targets: Mapping[str, str], lock: Any, say: Any, patience: float
-    ) -> list[str]:
+    def bring_back(self, transport: Transport, targets: Mapping[str, str], *_: Any, **__: Any) -> list[str]:
         assert targets == {"qwen": OLD}
         self.did.append(f"{transport.name} back")
         self.current[transport.name] = OLD

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from fleet.releases import go_back
 from fleet.resource import KNOWN_AFTER_APPLY, Observation, Run, Wait
 from fleet.resources import Current, Release, Removed, Serving
 from fleet.resources.release import RELEASE, switch_step
-from fleet.resources.serving import serve_steps
+from fleet.resources.serving import forget, lay_back, serve_steps
 from fleet.secret import Secret
 from tests.local_host import LocalHost
 
@@ -343,3 +344,47 @@ def test_a_unit_without_our_mark_is_left_alone(host: Host) -> None:
     Path(host.root, "a").mkdir(parents=True)
     host.settle(removed)
     assert unit.exists()
+
+
+def names(place: Path | str) -> list[str]:
+    return [path.name for path in Path(place).iterdir()]
+
+
+def test_in_a_rollout_what_left_is_laid_aside_until_nothing_goes_back_to_it(host: Host) -> None:
+    old = host.release()
+    host.bring(old)
+    marker, caches = host.path / "rollout.json", host.path / "caches"
+    (caches / "a").mkdir(parents=True)
+    marker.touch()
+    removed = Removed("a", root=host.root, units=host.units, caches=str(caches), marker=str(marker))
+    for _ in range(2):
+        change = host.settle(removed)
+        assert change
+        assert change.interrupts == ("instance a",)
+        assert host.containers == {}
+        assert names(host.root) == [".removed-a"], "neither the facts nor the next plan see it"
+        for _ in range(2):
+            assert host.sh(lay_back("a", root=host.root).script).status == 0
+        for step in go_back("a", old.release, root=host.root, units=host.units):
+            assert isinstance(step, (Run, Wait))
+            assert host.sh(step.script).status == 0
+        assert host.containers == {"fleet-a": old.release}
+        assert host.link("good") == f"releases/{old.release}"
+    host.settle(removed)
+    for _ in range(2):
+        assert host.sh(forget(root=host.root, caches=str(caches)).script).status == 0
+    assert (names(host.root), names(caches)) == ([], [])
+
+
+def test_what_came_back_by_the_inventory_is_not_forgotten_with_what_had_left(host: Host) -> None:
+    host.bring(host.release())
+    marker, caches = host.path / "rollout.json", host.path / "caches"
+    (caches / "a").mkdir(parents=True)
+    marker.touch()
+    host.settle(Removed("a", root=host.root, units=host.units, caches=str(caches), marker=str(marker)))
+    new = host.release("--port 8001")
+    host.bring(new)
+    assert host.sh(lay_back("a", root=host.root).script).status == 0
+    assert host.sh(forget(root=host.root, caches=str(caches)).script).status == 0
+    assert (names(host.root), names(caches)) == (["a"], ["a"])
+    assert host.link("current") == f"releases/{new.release}"

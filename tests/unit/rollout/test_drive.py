@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,7 +17,6 @@ from fleet.gateway.balancer import ServerState
 from fleet.lock import Owner
 from fleet.progress import Progress
 from fleet.provision import HostResult
-from fleet.resource import Step, Wait
 from fleet.rollout import drive, gates, journal, switching, taking
 from fleet.rollout.balancers import Balancers
 from fleet.rollout.drive import Turn
@@ -57,7 +54,7 @@ class World:
 
     # the gateway
     def drain(self, servers: Sequence[str], *, seconds: int, who: str) -> None:
-        assert "h1:qwen" in servers
+        assert list(servers) == ["h1:qwen"]
         self._do("drain")
 
     def ready(self, servers: Mapping[str, str]) -> None:
@@ -82,9 +79,7 @@ class World:
         self.current = self.good = NEW
         result.changed = 2
 
-    def bring_back(
-        self, transport: Transport, targets: Mapping[str, str], lock: Any, say: Any, patience: float
-    ) -> list[str]:
+    def bring_back(self, transport: Transport, targets: Mapping[str, str], *_: Any, **__: Any) -> list[str]:
         assert targets == {"qwen": OLD}
         self._do("bring back")
         self.current = self.good = OLD
@@ -238,7 +233,7 @@ def test_a_first_release_that_fails_its_gates_is_stopped_and_gets_no_request(
 ) -> None:
     world.good = world.current = ""
     world.gates = [("unit", True), ("text", False)]
-    monkeypatch.setattr(drive, "bring_back", lambda t, targets, lock, say, patience: [])
+    monkeypatch.setattr(drive, "bring_back", lambda *_, **__: [])
     stopped: list[str] = []
 
     def run(transport: Transport, instances: Sequence[str], lock: Any, say: Any) -> None:
@@ -390,29 +385,208 @@ def test_what_this_machine_cannot_write_strands_no_host(world: World, at: str, e
     assert story.unsettled == ()
 
 
-def test_what_the_new_release_added_is_stopped_before_the_old_one_starts_again(
+class Second:
+    """Another gateway, dead from a moment on."""
+
+    name = "g2"
+
+    def __init__(self) -> None:
+        self.dead = False
+        self.told: list[str] = []
+
+    def _asked(self, what: str) -> None:
+        if self.dead:
+            raise HostError("no route", where="g2")
+        self.told.append(what)
+
+    def drain(self, servers: Sequence[str], *, seconds: int, who: str) -> None:
+        self._asked("drain")
+
+    def ready(self, servers: Mapping[str, str]) -> None:
+        self._asked("ready")
+
+    def states(self) -> Mapping[str, ServerState]:
+        self._asked("states")
+        return {"h1:qwen": ServerState("h1:qwen", True, "drain", 0, None, "", "")}
+
+
+def take_with(world: World, second: Second, **more: Any) -> tuple[At, Turn]:
+    with Journal("r1") as book:
+        made = turn(world, book, **more)
+        made.work = replace(made.work, balancers=Balancers([world, second], patience=0))
+        return made.take(), made
+
+
+def test_a_gateway_that_dies_keeps_no_failed_release_on_the_host(world: World) -> None:
+    second = Second()
+
+    def dies(transport: Any, live: Live, *_: Any) -> Iterator[Verdict]:
+        second.dead = True
+        yield Verdict("text", live.release == OLD, "what it says", 0.1)
+
+    world.gates = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gates, "gates", dies)
+        end, made = take_with(world, second)
+    assert (end, world.current) == (At.STRANDED, OLD)
+    tail = world.did[world.did.index("note rollout") :]
+    assert tail == ["note rollout", "drain", "bring back", "note put-back", "ready"]
+    assert [words for words in made.result.warnings if "g2" in words]
+    assert second.told[-1] == "states"
+
+
+def test_what_goes_back_after_a_cut_off_waits_for_no_dead_gateway(world: World) -> None:
+    world.current = world.good = NEW
+    second = Second()
+    second.dead = True
+    end, _ = take_with(world, second, back=True, touched=True, before={"qwen": OLD})
+    assert (end, world.current, world.running) == (At.STRANDED, OLD, [])
+    assert world.did[-1] == "ready"
+
+
+def test_a_gateway_that_dies_before_the_switch_leaves_the_host_as_it_was(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It holds the GPUs that the old one needs."""
+    second = Second()
+
+    def measured(*_: Any, **__: Any) -> Measured:
+        second.dead = True
+        return Measured({}, 0.1, 50.0)
+
+    monkeypatch.setattr(drive, "measure", measured)
+    end, made = take_with(world, second)
+    assert end is At.STRANDED  # the dead one can't be told that it is back; the other one is
+    assert (made.touched, world.current, world.did[-1]) == (False, OLD, "ready")
+    assert not {"switch", "bring back"} & set(world.did)
+
+
+def test_a_gateway_that_cannot_drain_before_the_switch_leaves_the_host_as_it_was(world: World) -> None:
+    drain, tries = world.drain, iter([False, True])
+
+    def some(*args: Any, **told: Any) -> None:
+        drain(*args, **told)
+        if next(tries, False):
+            raise HostError("no route", where="g1")
+
+    world.drain = some  # type: ignore[method-assign]  # the second time
+    assert take(world)[0] is At.KEPT
+    assert not {"switch", "bring back"} & set(world.did)
+
+
+def test_what_ends_broken_leaves_nothing_unjudged_that_a_gateways_timer_could_let_in(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world.gates = [("unit", True), ("text", False)]
+    world.fail = {"bring back": [HostError("it never will be", where="h1")]}
+    asked: list[Mapping[str, str]] = []
+
+    def stop(transport: Transport, may: Mapping[str, str], say: Any) -> list[str]:
+        asked.append(may)
+        return []
+
+    monkeypatch.setattr(taking, "stop_unjudged", stop)
+    end, _, story = take(world)
+    assert (end, asked) == (At.BROKEN, [{"qwen": OLD}])
+    assert story.unsettled == ("h1",)
+
+
+def split_in_two(world: World) -> None:
+    """The new release is two instances: ``c`` was staged, and is current as soon as it is switched to."""
     known = world.known
 
-    def with_another(command: str, stdin: bytes | None) -> str | Reply:
-        there = known(command, stdin)
-        return f"release+=c {NEW} -,current 1 7 {{}}\n{there}" if world.current == NEW else there
+    def both(command: str, stdin: bytes | None) -> str | Reply:
+        marks = "-,current,good" if world.current == NEW and "withdraw ['c']" not in world.did else "-"
+        return f"release+=c ccc {marks} 1 7 {{}}\n{known(command, stdin)}"
 
-    monkeypatch.setattr(world, "known", with_another)
-    monkeypatch.setattr(drive, "withdraw", lambda t, instances, lock, say: world.did.append(f"stop {instances}"))
-    monkeypatch.setattr(world, "drain", lambda servers, *, seconds, who: None)
+    world.known = both  # type: ignore[method-assign]  # one instance more
+
+
+def test_what_has_nothing_to_go_back_to_makes_room_before_the_others_come_back(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split_in_two(world)
+    monkeypatch.setattr(world, "drain", lambda *_, **__: world.did.append("drain"))
+    monkeypatch.setattr(world, "ready", lambda *_: world.did.append("ready"))
+    monkeypatch.setattr(drive, "withdraw", lambda t, names, *_: world.did.append(f"withdraw {names}"))
+    world.gates = [("unit", True), ("speed", False)]
     assert take(world)[0] is At.REVERTED
-    assert world.did.index("stop ['c']") < world.did.index("bring back")
+    assert world.did[world.did.index("withdraw ['c']") :][:2] == ["withdraw ['c']", "bring back"]
 
 
-def test_an_instance_that_was_removed_with_its_releases_keeps_no_other_from_going_back(world: World) -> None:
-    world.gates = [("unit", True), ("text", False)]
-    end, made, _ = take(world, before={"qwen": OLD, "removed": OLD}, start=At.DRAIN)
-    assert (end, world.current) == (At.REVERTED, OLD)
-    assert "removed doesn't come back" in made.result.warnings[0]
+def test_an_instance_whose_release_is_gone_is_left_out_and_said_and_the_others_serve_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(world, "drain", lambda *_, **__: world.did.append("drain"))
+    world.current = world.good = NEW
+    end, made, _ = take(world, back=True, touched=True, before={"qwen": OLD, "b": "ddd"})
+    assert (end, world.current, world.did[-1]) == (At.REVERTED, OLD, "ready")
+    assert made.result.warnings == ["instance b can't be put back: its release ddd is no longer on the host"]
+
+
+@pytest.mark.parametrize("told", [None, 7200.0])
+def test_the_way_back_has_the_patience_that_is_told(
+    world: World, monkeypatch: pytest.MonkeyPatch, told: float | None
+) -> None:
+    world.gates = [("unit", False)]
+    seen: list[float | None] = []
+
+    def back(*args: Any, deadline: float | None) -> list[str]:
+        seen.append(deadline)
+        return world.bring_back(*args)
+
+    monkeypatch.setattr(drive, "bring_back", back)
+    with Journal("r1") as book:
+        made = turn(world, book)
+        made.work = replace(made.work, limits=lambda name: Rollout(start_deadline=told))
+        assert made.take() is At.REVERTED
+    assert seen == [told]
+
+
+@pytest.mark.parametrize(("good", "end"), [(True, At.DONE), (False, At.REVERTED)])
+def test_an_instance_that_left_the_inventory_comes_back_with_the_others_or_is_forgotten_at_the_end(
+    world: World, monkeypatch: pytest.MonkeyPatch, good: bool, end: At
+) -> None:
+    aside, known = [False], world.known
+
+    def both(command: str, stdin: bytes | None) -> str | Reply:
+        return ("" if aside[0] else "release+=b ddd -,good 1 7 {}\n") + str(known(command, stdin))
+
+    def switch(*args: Any) -> None:
+        type(world).switch(world, *args)
+        aside[0] = True
+
+    def lay(command: str, stdin: bytes | None) -> str:
+        aside[0] = aside[0] and ".removed-b" not in command
+        return ""
+
+    def back(transport: Transport, targets: Mapping[str, str], *_: Any, **__: Any) -> list[str]:
+        assert targets == {"qwen": OLD, "b": "ddd"}
+        world.current = world.good = OLD
+        return []
+
+    monkeypatch.setattr(world, "known", both)
+    monkeypatch.setattr(world, "switch", switch)
+    monkeypatch.setattr(world, "drain", lambda *_, **__: None)
+    monkeypatch.setattr(world, "ready", lambda *_: None)
+    monkeypatch.setattr(drive, "bring_back", back)
+    monkeypatch.setattr(drive, "examine", lambda transport, new, *_, **__: None)
+    if not good:
+        said = iter([HostError("it isn't seen healthy", where="h1")])
+
+        def seen(*_: Any) -> None:
+            for error in said:
+                raise error
+
+        monkeypatch.setattr(drive, "seen_by_gateways", seen)
+    with Journal("r1") as book:
+        made = turn(world, book)
+        assert isinstance(made.transport, FakeTransport)
+        made.transport.answers = [("mv -f .*removed-", lay), *made.transport.answers]
+        assert made.take() is end
+    commands = [command for command, _ in made.transport.asked]
+    cleared = next(n for n, command in enumerate(commands) if command.startswith("rm -f /var/lib/fleet/rollout.json"))
+    assert [n for n, command in enumerate(commands) if "for d in .removed-*" in command] == [cleared + 1]
+    assert aside == [good]
 
 
 def test_a_server_that_does_not_say_what_it_has_is_waited_for_and_then_it_is_said(
@@ -429,87 +603,3 @@ def test_a_server_that_does_not_say_what_it_has_is_waited_for_and_then_it_is_sai
     assert end is At.DONE
     assert world.did.count("look") > 2
     assert [words for words in made.result.warnings if "doesn't say how many" in words]
-
-
-def test_of_several_instances_all_are_stopped_before_the_first_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
-    scripts: list[str] = []
-    waits: list[float] = []
-
-    def take(transport: Transport, step: Step, say: Any) -> None:
-        scripts.append(getattr(step, "script", ""))
-        waits.extend([step.timeout] if isinstance(step, Wait) else [])
-
-    monkeypatch.setattr(switching, "take", take)
-    monkeypatch.setattr(switching, "serves", lambda *_: False)
-    lock = type("Lock", (), {"check": lambda self: None})()
-    switching.bring_back(FakeTransport("h1"), {"a": OLD, "b": OLD}, lock, lambda text: None, patience=4000)
-    assert scripts[0] == "timeout 240 systemctl stop fleet-a.service fleet-b.service"
-    assert waits == [4000, 4000]
-
-
-def away(world: World, when: Callable[[], bool]) -> None:
-    """A second gateway, whose machine is gone from some moment on: nothing can be told there."""
-    drain = world.drain
-
-    def also_there(servers: Sequence[str], *, seconds: int, who: str) -> None:
-        drain(servers, seconds=seconds, who=who)
-        if when():
-            raise HostError("no route to host", where="g2")
-
-    world.drain = also_there  # type: ignore[method-assign]  # what the gateway answers from now on
-
-
-def test_a_gateway_that_dies_at_the_gates_keeps_no_failed_release_on_the_host(world: World) -> None:
-    world.gates = [("unit", True), ("text", False)]
-    away(world, lambda: world.current == NEW)
-    end, made, _ = take(world)
-    assert (end, world.current) == (At.REVERTED, OLD)
-    assert "bring back" in world.did
-    assert any("g2" in words for words in made.result.warnings)
-
-
-def test_a_gateway_that_dies_before_anything_is_stopped_leaves_the_host_as_it_was(world: World) -> None:
-    away(world, lambda: world.did.count("drain") > 1)
-    assert take(world)[0] is At.KEPT
-    assert "switch" not in world.did
-
-
-def test_where_neither_release_is_well_the_one_that_nobody_judged_is_stopped(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    world.gates = [("unit", True), ("text", False)]
-    world.fail = {"bring back": [HostError("its image is gone", where="h1")] * 9}
-    asked: list[Mapping[str, str]] = []
-
-    def stop(transport: Transport, may: Mapping[str, str], say: Any) -> list[str]:
-        asked.append(dict(may))
-        return ["qwen"]
-
-    monkeypatch.setattr(taking, "stop_unjudged", stop)
-    assert take(world)[0] is At.BROKEN
-    assert asked == [{"qwen": OLD}]  # the old release may run on
-
-
-@pytest.mark.parametrize(("runs", "stopped"), [(NEW, ["qwen"]), (OLD, []), ("", [])])
-def test_only_what_runs_another_release_than_it_may_is_stopped(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runs: str, stopped: list[str]
-) -> None:
-    """The script itself, in a shell, with docker and systemctl that write down what they were told."""
-    told = tmp_path / "told"
-    for name, says in (("docker", f"[ -n '{runs}' ] && echo '{runs}'"), ("systemctl", f"echo $* >> {told}")):
-        program = tmp_path / name
-        program.write_text(f"#!/bin/sh\n{says}\n")
-        program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setattr(switching, "INSTANCES", str(tmp_path))
-    monkeypatch.setattr(switching, "take", lambda transport, step, say: run_here(step.script))
-    assert switching.stop_unjudged(FakeTransport("h1"), {"qwen": OLD}, lambda text: None) == stopped
-    assert told.exists() == bool(stopped)
-    if stopped:
-        assert "disable --now --quiet fleet-qwen.service" in told.read_text()
-
-
-def run_here(script: str) -> None:
-    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise CommandFailed("it failed", command="sh", status=done.returncode, stderr=done.stderr, where="h1")
