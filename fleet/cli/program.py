@@ -5,7 +5,6 @@ Exit codes (CONTRACTS): 0 done · 1 failed at run time · 2 wrong use or input �
 
 from __future__ import annotations
 
-import difflib
 import functools
 import os
 import sys
@@ -13,10 +12,13 @@ from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 from invoke.exceptions import Exit, ParseError, UnexpectedExit
+from invoke.parser.argument import Argument
+from invoke.parser.context import ParserContext
 from invoke.program import Program as InvokeProgram
 from invoke.tasks import task
 
 from fleet import __version__, report
+from fleet.cli import commandline
 from fleet.errors import FleetError, UsageError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -103,16 +105,29 @@ def confirm(question: str, *, yes: bool) -> None:
 class Program(InvokeProgram):
     """``./inv``: wrong use ends with 2 and the nearest right name."""
 
+    def core_args(self) -> list[Argument]:
+        """Invoke's options before the verb, without those that would do nothing here (``--dry`` among them)."""
+        return [argument for argument in super().core_args() if argument.name in commandline.KEPT]
+
+    @property
+    def args(self) -> Any:
+        """The options before the verb. Invoke's own steps read those that we leave out too: as not given."""
+        known = ParserContext(args=super().core_args()).args
+        for name, argument in self.core[0].args.items():
+            known[name] = argument
+        return known
+
     def run(self, argv: list[str] | None = None, exit: bool = True) -> None:  # noqa: A002 — Invoke's own word
         """Parse and run; ends the process."""
+        words = list(argv or sys.argv)
         try:
             self.create_config()
-            self._parse(argv)
-            self.update_config()
+            self._parse(words)
             self.execute()
         except ParseError as error:
-            report.error(str(self._words(error)))
-            code = 2
+            code = self._refuse(commandline.in_words(error, self._contexts()), words)
+        except FleetError as error:
+            code = self._refuse(error, words)
         except UnexpectedExit as error:
             report.error(str(error))
             code = error.result.exited
@@ -120,9 +135,6 @@ class Program(InvokeProgram):
             if ended.message:
                 report.note(ended.message)
             code = ended.code
-        except FleetError as error:
-            report.error(str(error))
-            code = error.exit_code
         except KeyboardInterrupt:
             report.note("\nended by Ctrl-C")
             code = 130
@@ -137,41 +149,41 @@ class Program(InvokeProgram):
                 os._exit(130)  # threads may still wait for hosts; their connections are closed, nothing is lost
             sys.exit(code)
 
-    def _parse(self, argv: list[str] | None) -> None:
+    def _refuse(self, error: FleetError, words: list[str]) -> int:
+        """Say what is wrong with the command line, as an object too where JSON was asked for."""
+        if "--json" in words:
+            report.result_json({"error": error.as_json()})
+        report.error(str(error))
+        return error.exit_code
+
+    def _contexts(self) -> list[ParserContext]:
+        return self.namespace.to_contexts() if self.namespace else []
+
+    def _parse(self, argv: list[str]) -> None:
         """Invoke's own steps; a value that isn't of its option's type is wrong use, not a traceback."""
+        contexts = self._contexts()
+        words = commandline.help_asked(argv[1:], commandline.names_of(contexts))
         try:
-            self.parse_core(argv)
+            self.parse_core([argv[0], *words])
             self.parse_collection()
+            commandline.refuse_silent(self.core.unparsed, contexts)
             self.parse_tasks()
+            self._refuse_list()
             self.parse_cleanup()
         except ValueError as error:
             wrong = str(error).rpartition(": ")[2].strip("'")
-            words = [part for word in argv or sys.argv for part in word.split("=", 1)]
+            words = [part for word in words for part in word.split("=", 1)]
             option = words[words.index(wrong) - 1] if wrong in words else "an option"
             raise UsageError(f"{option}: {wrong!r} is no number", hint=f"give one, e.g. {option} 10") from error
 
-    def _words(self, error: ParseError) -> UsageError:
-        message = str(error)
-        verbs = sorted(name for name in self.collection.task_names) if self.collection else []
-        if "No idea what" in message:
-            wrong = message.split("'")[1] if "'" in message else message
-            known = [
-                flag
-                for context in (self.collection.to_contexts() if self.collection else [])
-                if error.context is None or context.name == error.context.name
-                for flag in context.flags
-            ]
-            names = known if wrong.startswith("-") else verbs
-            near = difflib.get_close_matches(wrong, names, 1, 0.5)
-            what = "option" if wrong.startswith("-") else "verb"
-            of = (
-                f" of {error.context.name}"
-                if error.context is not None and error.context.name and what == "option"
-                else ""
+    def _refuse_list(self) -> None:
+        """``--list=NAME`` of what isn't there: Invoke says so and ends with 1."""
+        wanted = self.args.list.value
+        known = sorted(self.namespace.collections) if self.namespace else []
+        if isinstance(wanted, str) and wanted not in known:
+            raise UsageError(
+                f"there are no verbs under {wanted!r}", where="--list", hint=f"there are: {', '.join(known)}"
             )
-            hint = f"did you mean {near[0]}?" if near else "see ./inv --list" if what == "verb" else "see --help"
-            return UsageError(f"there is no {what} {wrong!r}{of}", hint=hint)
-        return UsageError(message, hint="see ./inv --list, or --help after a verb")
 
 
 def main() -> None:
