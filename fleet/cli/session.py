@@ -41,7 +41,14 @@ class Options:
 
 
 def sources(given: Sequence[str]) -> list[Path]:
-    """The inventory's sources: as given, or ``FLEET_INVENTORY``, or what pyproject.toml names."""
+    """The inventory's sources: as given, or ``FLEET_INVENTORY``, or what pyproject.toml names.
+
+    Raises:
+        UsageError: one is empty: it would be the working directory, all of whose programs would be run.
+    """
+    if not all(part.strip() for part in given):
+        hint = "is the variable in its place set? without --inventory the default counts"
+        raise UsageError("--inventory needs a value", hint=hint)
     chosen = list(given) or [part for part in os.environ.get("FLEET_INVENTORY", "").split(os.pathsep) if part]
     return [Path(part) for part in chosen] if chosen else [ROOT / _configured()]
 
