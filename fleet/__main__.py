@@ -1,5 +1,13 @@
 """``python -m fleet``: the same as ``./inv``, from an environment that is there already."""
 
-from fleet.cli.program import main
+import os
+import sys
 
-main()
+try:
+    from fleet.cli.program import main
+
+    main()
+except KeyboardInterrupt:  # while modules are being read, before any verb can say it
+    sys.stderr.write("\nended by Ctrl-C\n")
+    sys.stderr.flush()
+    os._exit(130)
