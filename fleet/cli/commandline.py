@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import difflib
 import itertools
+import math
+import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -63,6 +65,31 @@ def refuse_silent(words: Sequence[str], contexts: Sequence[ParserContext]) -> No
         elif word in by_name:
             context = by_name[word]
             files = len(context.positional_args)
+
+
+def at_least(least: float, **given: float) -> None:
+    """Refuse numbers that are too small, or none (``nan``, ``inf``); each by its option's name.
+
+    Raises:
+        UsageError: the first that is.
+    """
+    for name, value in given.items():
+        if not math.isfinite(value) or value < least:
+            option = f"--{name.replace('_', '-')}"
+            words = f"must be {least:g} or more, not {value:g}"
+            raise UsageError(f"{option} {words}", hint=f"leave {option} out for the default")
+
+
+def share(name: str, text: str) -> None:
+    """Refuse what is no share of a whole: ``75%`` and 0.75 are, 500% isn't; empty is the default.
+
+    Raises:
+        UsageError: it is more than all, less than none, or no number.
+    """
+    found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(%?)\s*", text)
+    if text and not (found and float(found[1]) <= (100 if found[2] else 1)):
+        hint = "write it as 75%, or 0.75"
+        raise UsageError(f"--{name.replace('_', '-')} {text}: that is no share of all", hint=hint)
 
 
 def in_words(error: ParseError, contexts: Sequence[ParserContext]) -> UsageError:

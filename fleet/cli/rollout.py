@@ -11,6 +11,7 @@ from invoke.context import Context
 
 from fleet import home, report, views
 from fleet.cli import rolling
+from fleet.cli.commandline import at_least, share
 from fleet.cli.program import CHANGING, confirm, verb
 from fleet.cli.rollout_run import adopt, begun_by, finish, go, options_of, rolling_of, take_up
 from fleet.cli.session import Options as SessionOptions
@@ -130,6 +131,7 @@ def rollback(
 
     Example: ./inv rollback --hosts gpu-cluster --why "answers got worse"
     """
+    at_least(0, to=to)
     said = _said(locals())
     _none_is_open()
     given = SessionOptions(hosts, tuple(inventory or []), limit, json, int(forks), float(timeout))
@@ -234,6 +236,7 @@ def _from_elsewhere(run: str, hosts: str, inventory: list[str] | None) -> None:
 
 
 def _said(given: Mapping[str, Any]) -> dict[str, str]:
+    share("same_answers", given["same_answers"])
     return {name: str(given[name]) for name in _LIMITS if given[name]}
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from fleet import home, report
 from fleet.cli.around import Around, without_quarantined
+from fleet.cli.commandline import at_least
 from fleet.cli.masking import remember_secrets, remember_vaults
 from fleet.crew import Crew
 from fleet.errors import FleetError, SettingsError, UsageError
@@ -38,6 +39,11 @@ class Options:
     json: bool = False
     forks: int = 50
     timeout: float = 10.0
+
+    def __post_init__(self) -> None:
+        """Raises UsageError for numbers that can't be."""
+        at_least(1, forks=self.forks)
+        at_least(0.1, timeout=self.timeout)
 
 
 def sources(given: Sequence[str]) -> list[Path]:

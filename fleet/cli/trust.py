@@ -28,7 +28,7 @@ def trust(
     """
     from fleet.transport.ssh import remember, scan
 
-    _, chosen = open_inventory(Options(hosts, tuple(inventory or []), limit, json))
+    _, chosen = open_inventory(Options(hosts, tuple(inventory or []), limit, json, timeout=float(timeout)))
     shown, failed = [], []
     for host in chosen:
         try:

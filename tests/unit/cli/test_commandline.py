@@ -14,7 +14,9 @@ from invoke.context import Context
 from invoke.exceptions import ParseError
 from invoke.tasks import task
 
+import tasks
 from fleet.cli import commandline
+from fleet.cli.program import Program
 from fleet.errors import UsageError
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -28,6 +30,15 @@ def show(c: Context, inventory: list[str] | None = None, hosts: str = "", forks:
 @task(positional=["file"], iterable=["also"], auto_shortflags=False)
 def seal(c: Context, file: str, also: list[str] | None = None, name: str = "", dry_run: bool = False) -> None:
     """A verb with a file."""
+
+
+@pytest.fixture
+def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Program:
+    """All verbs, with an inventory of nobody and a home of their own."""
+    monkeypatch.setenv("FLEET_HOME", str(tmp_path / ".fleet"))
+    (tmp_path / "hosts.yml").write_text("all: {hosts: {}}\n")
+    monkeypatch.setenv("FLEET_INVENTORY", str(tmp_path / "hosts.yml"))
+    return Program(name="inv", binary="inv", binary_names=["inv"], version="0", namespace=tasks.namespace)
 
 
 CONTEXTS = Collection(show, seal).to_contexts()
@@ -156,3 +167,23 @@ def test_ctrl_c_while_modules_are_being_read_ends_with_130_and_no_traceback(tmp_
     (tmp_path / "invoke.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
     done = inv("plan", path=f"{tmp_path}{os.pathsep}{ROOT}")
     assert (done.returncode, done.stdout, done.stderr.strip()) == (130, "", "ended by Ctrl-C")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "facts --timeout -3", "facts --timeout 0", "facts --timeout nan", "facts --forks 0", "facts --forks -1",
+        "trust --timeout -1", "history --last -5", "history --last 0", "rollback --to -1",
+        "rollout --same-answers 500%", "rollback --same-answers=-1", "rollout --same-answers some",
+        "size --model m --gpu T4 --total-gib -5", "size --model m --gpu T4 --host-memory-gib -1",
+        "size --hosts all --forks 0", "hardware --model Qwen/Qwen2.5-VL-7B-Instruct --rate nan",
+    ],
+)  # fmt: skip
+def test_numbers_that_can_t_be_are_wrong_use(words: str, program: Program, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        program.run(["inv", *words.split()])
+    option = next(word for word in reversed(words.split()) if word.startswith("--")).partition("=")[0]
+    told = capsys.readouterr()
+    assert (ended.value.code, told.out) == (2, "")
+    assert option in told.err.splitlines()[0]
+    assert "→" in told.err
