@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, cast
 
 from invoke.exceptions import Exit, ParseError, UnexpectedExit
@@ -47,6 +47,14 @@ def end_badly_if(seen: dict[str, Any]) -> None:
         report.error(str(error))
     if errors:
         raise Exit(code=1)
+
+
+def each_as_json(seen: Mapping[str, Any], shape: Callable[[Any], Any]) -> dict[str, Any]:
+    """Host → what was seen there, in its shape; ``{"error": …}`` where that failed, so that no host is left out."""
+    return {
+        name: {"error": found.as_json()} if isinstance(found, FleetError) else shape(found)
+        for name, found in seen.items()
+    }
 
 
 def verb(*, help: dict[str, str] | None = None, common: str = "", **options: Any) -> Callable[[F], Any]:  # noqa: A002 — Invoke's own word
