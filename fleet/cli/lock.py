@@ -11,7 +11,7 @@ from fleet import lock as host_lock
 from fleet import report
 from fleet.cli.program import CHANGING, CONNECTING, confirm, each_as_json, end_badly_if, verb
 from fleet.cli.session import Options, open_session
-from fleet.errors import FleetError
+from fleet.errors import FleetError, UsageError
 from fleet.transport import Transport
 
 
@@ -58,10 +58,10 @@ def acquire(
     _say_each(seen, "locked", json=json)
 
 
-@verb(common=CHANGING)
+@verb(common=CHANGING, help={"hosts": "Which hosts: a pattern; --hosts all where really all of them are meant"})
 def release(
     c: Context,
-    hosts: str = "all",
+    hosts: str = "",
     inventory: list[str] | None = None,
     limit: str = "",
     json: bool = False,
@@ -73,6 +73,10 @@ def release(
 
     Example: ./inv lock.release --hosts h1
     """
+    if not hosts:
+        raise UsageError(
+            "which hosts?", where="--hosts", hint="name them, or --hosts all; ./inv lock shows who is there"
+        )
     options = Options(hosts, tuple(inventory or []), limit, json, int(forks), float(timeout))
     with open_session(options, (), doing="lock.release", look_up=False) as session:
         confirm(f"Release {len(session.names)} host(s)?", yes=yes)

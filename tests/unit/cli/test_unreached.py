@@ -62,6 +62,13 @@ def test_a_host_that_is_down_has_its_error(
     assert told == {host: {"error": Unreachable("no connection", where=host, hint="is it up?").as_json()}}
 
 
+def test_nobody_s_lock_is_let_go_unasked(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(Exit) as ended:
+        lock.release(Context(), yes=True)
+    assert ended.value.code == 2
+    assert "--hosts: which hosts?" in capsys.readouterr().err
+
+
 def test_keys_of_hosts_that_show_none_have_their_error(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(Exit) as ended:
         trust.trust(Context(), hosts="gpu", json=True, timeout=2)
