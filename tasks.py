@@ -29,7 +29,7 @@ from fleet.cli import (
     trust,
     verify,
 )
-from fleet.cli.program import CHANGING, CONNECTING, confirm, end_badly_if, verb
+from fleet.cli.program import CHANGING, CONNECTING, confirm, each_as_json, end_badly_if, verb
 from fleet.cli.session import Options, Session, lock_directory, open_session
 from fleet.errors import FleetError
 from fleet.provision import HostResult, Provision
@@ -174,7 +174,7 @@ def status(
         if name in seen:
             report.warn(f"{name} is {row}")
     if json:
-        report.result_json({name: found for name, found in seen.items() if not isinstance(found, FleetError)})
+        report.result_json(each_as_json(seen, lambda found: found))
     else:
         views.show_status(seen)
     end_badly_if(seen)

@@ -227,7 +227,7 @@ class Fleet:
         now = time.time()
         for gateway in GATEWAYS:
             states = ran.document.get(gateway.name)
-            if states is None:
+            if states is None or "error" in states:
                 found.append(f"{gateway.name}: it says nothing")
                 continue
             for host in WORKERS:

@@ -7,6 +7,7 @@ try:
     from fleet.cli.program import main
 
     main()
-except KeyboardInterrupt:  # before a verb could begin: nothing was done
+except KeyboardInterrupt:  # while modules are being read, before any verb can say it
     sys.stderr.write("\nended by Ctrl-C\n")
+    sys.stderr.flush()
     os._exit(130)

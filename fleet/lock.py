@@ -141,7 +141,11 @@ def keep(transport: Transport, owner: Owner) -> None:
     )
     if not reply.ok:
         by = Owner.read(reply.stdout.strip().partition(" ")[2])
-        raise LockHeld(f"locked by {by}", where=transport.name, hint="./inv lock.release, after asking them")
+        raise LockHeld(
+            f"locked by {by}",
+            where=transport.name,
+            hint=f"after asking them: ./inv lock.release --hosts {transport.name}",
+        )
 
 
 def release(transport: Transport) -> bool:

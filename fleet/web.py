@@ -107,12 +107,16 @@ def json_of(answer: requests.Response, *, what: str) -> Any:
 
 
 def _innermost(error: BaseException) -> str:
-    """The last cause's own words; requests wraps them three deep."""
-    seen: BaseException = error
-    while (inner := getattr(seen, "reason", None) or seen.__cause__) and isinstance(inner, BaseException):
-        seen = inner
-    text = str(seen) or type(seen).__name__
-    return text.rpartition(">: ")[2].rpartition("): ")[2][:200]
+    """The last cause's own words; requests and urllib3 wrap them three deep, each in a way of its own."""
+    seen, inner = error, error
+    for _ in range(8):
+        wrapped = (getattr(inner, "reason", None), inner.__cause__, *inner.args[:1])
+        found = next((one for one in wrapped if isinstance(one, BaseException)), None)
+        if found is None:
+            break
+        seen = inner = found
+    words = (seen.strerror if isinstance(seen, OSError) else "") or str(seen) or type(seen).__name__
+    return words.rpartition(">: ")[2].rpartition("): ")[2][:200]
 
 
 class _Trusting(HTTPAdapter):

@@ -10,7 +10,7 @@ from invoke.collection import Collection
 from invoke.context import Context
 
 from fleet import durations, report
-from fleet.cli.program import CHANGING, CONNECTING, confirm, end_badly_if, verb
+from fleet.cli.program import CHANGING, CONNECTING, confirm, each_as_json, end_badly_if, verb
 from fleet.cli.session import Options, Session, open_session
 from fleet.errors import FleetError, UsageError
 from fleet.gateway.balancer import Balancer, ServerState, server_name, split_way
@@ -35,8 +35,7 @@ def show(
     with open_session(options, (), doing="gateway", look_up=False) as session:
         seen = _each(session, lambda balancer: balancer.states())
     if json:
-        told = {name: found for name, found in seen.items() if not isinstance(found, FleetError)}
-        report.result_json({name: {s: _json(state) for s, state in found.items()} for name, found in told.items()})
+        report.result_json(each_as_json(seen, lambda found: {server: _json(state) for server, state in found.items()}))
     else:
         rows = [_row(name, state) for name, found in seen.items() for state in _states(found)]
         report.table(
@@ -175,10 +174,10 @@ def _json(state: ServerState) -> dict[str, Any]:
 
 
 def _say(seen: dict[str, Any], done: str, *, json: bool) -> None:
-    rows = {name: found.message if isinstance(found, FleetError) else done for name, found in seen.items()}
     if json:
-        report.result_json(rows)
+        report.result_json(each_as_json(seen, lambda _: done))
     else:
+        rows = {name: found.message if isinstance(found, FleetError) else done for name, found in seen.items()}
         report.table(["gateway", "servers"], rows.items())
     end_badly_if(seen)
 

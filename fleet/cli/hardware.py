@@ -8,6 +8,7 @@ from invoke.context import Context
 from invoke.exceptions import Exit
 
 from fleet import report
+from fleet.cli.commandline import at_least
 from fleet.cli.program import verb
 from fleet.cli.size_ask import Format, read
 from fleet.errors import UsageError
@@ -48,6 +49,7 @@ def hardware(
     """
     if not model:
         raise UsageError("--model is needed", hint="e.g. --model Qwen/Qwen2.5-VL-7B-Instruct")
+    at_least(0, rate=rate)
     if rate <= 0 or not 0 < output < context:
         raise UsageError("--rate must be above 0, and --output between 0 and --context", hint="see --help")
     found, _ = read(model)

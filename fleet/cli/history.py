@@ -7,6 +7,7 @@ from invoke.context import Context
 
 from fleet import report
 from fleet.audit import read_audit
+from fleet.cli.commandline import at_least
 from fleet.cli.program import CONNECTING, end_badly_if, verb
 from fleet.cli.session import Options, open_session
 
@@ -26,6 +27,7 @@ def history(
 
     Example: ./inv history --hosts h1 --last 20
     """
+    at_least(1, last=last)
     options = Options(hosts, tuple(inventory or []), limit, json, int(forks), float(timeout))
     with open_session(options, (), doing="history", look_up=False) as session:
         seen = session.crew.each(session.names, lambda _, transport: read_audit(transport, last))

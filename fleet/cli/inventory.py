@@ -104,7 +104,8 @@ def check(
 ) -> None:
     """Find everything that is wrong in the inventory, all at once; ends with 2 where something is.
 
-    Sources, files of variables, vault values, references, connection variables. Example: ./inv inventory.check
+    Sources, files of variables, vault values, references, connection variables; not what image, instances and the
+    other settings say: ./inv plan judges those, before it connects. Example: ./inv inventory.check
     """
     from fleet.settings import RESERVED
 
@@ -118,7 +119,7 @@ def check(
     if errors:
         report.error(str(Findings(errors)))
         raise Exit(code=2)
-    report.note("nothing is wrong")
+    report.note("readable as an inventory, nothing is wrong there; the settings are judged by ./inv plan")
 
 
 def _load(inventory: Words, files: Words, ids: Words) -> Inventory:

@@ -9,9 +9,9 @@ from invoke.context import Context
 
 from fleet import lock as host_lock
 from fleet import report
-from fleet.cli.program import CHANGING, CONNECTING, confirm, end_badly_if, verb
+from fleet.cli.program import CHANGING, CONNECTING, confirm, each_as_json, end_badly_if, verb
 from fleet.cli.session import Options, open_session
-from fleet.errors import FleetError
+from fleet.errors import FleetError, UsageError
 from fleet.transport import Transport
 
 
@@ -32,12 +32,7 @@ def status(
     options = Options(hosts, tuple(inventory or []), limit, json, int(forks), float(timeout))
     with open_session(options, (), doing="lock.status", look_up=False) as session:
         seen = session.crew.each(session.names, lambda _, transport: host_lock.status(transport) or "free")
-    rows = {name: found.message if isinstance(found, FleetError) else str(found) for name, found in seen.items()}
-    if json:
-        report.result_json(rows)
-    else:
-        report.table(["host", "lock"], rows.items())
-    end_badly_if(seen)
+    _say_each(seen, "", json=json)
 
 
 @verb(common=CHANGING, help={"message": "Why, for those who come"})
@@ -63,10 +58,10 @@ def acquire(
     _say_each(seen, "locked", json=json)
 
 
-@verb(common=CHANGING)
+@verb(common=CHANGING, help={"hosts": "Which hosts: a pattern; --hosts all where really all of them are meant"})
 def release(
     c: Context,
-    hosts: str = "all",
+    hosts: str = "",
     inventory: list[str] | None = None,
     limit: str = "",
     json: bool = False,
@@ -78,6 +73,10 @@ def release(
 
     Example: ./inv lock.release --hosts h1
     """
+    if not hosts:
+        raise UsageError(
+            "which hosts?", where="--hosts", hint="name them, or --hosts all; ./inv lock shows who is there"
+        )
     options = Options(hosts, tuple(inventory or []), limit, json, int(forks), float(timeout))
     with open_session(options, (), doing="lock.release", look_up=False) as session:
         confirm(f"Release {len(session.names)} host(s)?", yes=yes)
@@ -90,13 +89,13 @@ def release(
 
 
 def _say_each(seen: dict[str, Any], done: str, *, json: bool) -> None:
-    rows = {
-        name: found.message if isinstance(found, FleetError) else str(found or done) for name, found in seen.items()
-    }
+    def said(found: Any) -> str:
+        return found.message if isinstance(found, FleetError) else str(found or done)
+
     if json:
-        report.result_json(rows)
+        report.result_json(each_as_json(seen, said))
     else:
-        report.table(["host", "lock"], rows.items())
+        report.table(["host", "lock"], [(name, said(found)) for name, found in seen.items()])
     end_badly_if(seen)
 
 

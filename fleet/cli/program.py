@@ -5,20 +5,20 @@ Exit codes (CONTRACTS): 0 done · 1 failed at run time · 2 wrong use or input �
 
 from __future__ import annotations
 
-import difflib
 import functools
 import os
-import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, cast
 
 from invoke.exceptions import Exit, ParseError, UnexpectedExit
+from invoke.parser.argument import Argument
 from invoke.parser.context import ParserContext
 from invoke.program import Program as InvokeProgram
 from invoke.tasks import task
 
 from fleet import __version__, report
+from fleet.cli import commandline
 from fleet.errors import FleetError, UsageError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -47,6 +47,14 @@ def end_badly_if(seen: dict[str, Any]) -> None:
         report.error(str(error))
     if errors:
         raise Exit(code=1)
+
+
+def each_as_json(seen: Mapping[str, Any], shape: Callable[[Any], Any]) -> dict[str, Any]:
+    """Host → what was seen there, in its shape; ``{"error": …}`` where that failed, so that no host is left out."""
+    return {
+        name: {"error": found.as_json()} if isinstance(found, FleetError) else shape(found)
+        for name, found in seen.items()
+    }
 
 
 def verb(*, help: dict[str, str] | None = None, common: str = "", **options: Any) -> Callable[[F], Any]:  # noqa: A002 — Invoke's own word
@@ -102,37 +110,32 @@ def confirm(question: str, *, yes: bool) -> None:
         raise Exit(code=1)
 
 
-#: Of Invoke's own options those that mean something here; with --dry, for one, everything would be done all the same.
-_CORE = ("help", "list", "version", "complete", "print-completion-script")
-
-
 class Program(InvokeProgram):
     """``./inv``: wrong use ends with 2 and the nearest right name."""
 
-    def print_help(self) -> None:
-        """What ``./inv --help`` shows."""
-        report.result(f"Usage: {self.binary} VERB [--options]\n\nOptions before a verb:\n")
-        shown = [argument for argument in self.core_args() if argument.name in _CORE[:3]]
-        self.print_columns(ParserContext(args=shown).help_tuples())
-        self.list_tasks()
+    def core_args(self) -> list[Argument]:
+        """Invoke's options before the verb, without those that would do nothing here (``--dry`` among them)."""
+        return [argument for argument in super().core_args() if argument.name in commandline.KEPT]
 
-    def parse_core_args(self) -> None:
-        """Refuse what only Invoke knows."""
-        super().parse_core_args()
-        for name, argument in self.args.items():
-            if argument.got_value and name not in _CORE:
-                plan = "./inv plan shows what would be done" if name == "dry" else "see ./inv --help"
-                raise UsageError(f"there is no option --{name}", hint=plan)
+    @property
+    def args(self) -> Any:
+        """The options before the verb. Invoke's own steps read those that we leave out too: as not given."""
+        known = ParserContext(args=super().core_args()).args
+        for name, argument in self.core[0].args.items():
+            known[name] = argument
+        return known
 
     def run(self, argv: list[str] | None = None, exit: bool = True) -> None:  # noqa: A002 — Invoke's own word
         """Parse and run; ends the process."""
+        words = list(argv or sys.argv)
         try:
             self.create_config()
-            self._parse(argv)
-            self.update_config()
+            self._parse(words)
             self.execute()
         except ParseError as error:
-            code = self._said(self._words(error), argv)
+            code = self._refuse(commandline.in_words(error, self._contexts()), words)
+        except FleetError as error:
+            code = self._refuse(error, words)
         except UnexpectedExit as error:
             report.error(str(error))
             code = error.result.exited
@@ -140,8 +143,6 @@ class Program(InvokeProgram):
             if ended.message:
                 report.note(ended.message)
             code = ended.code
-        except FleetError as error:
-            code = self._said(error, argv)
         except KeyboardInterrupt:
             report.note("\nended by Ctrl-C")
             code = 130
@@ -156,57 +157,41 @@ class Program(InvokeProgram):
                 os._exit(130)  # threads may still wait for hosts; their connections are closed, nothing is lost
             sys.exit(code)
 
-    def _said(self, error: FleetError, argv: list[str] | None) -> int:
-        if "--json" in (argv or sys.argv):
+    def _refuse(self, error: FleetError, words: list[str]) -> int:
+        """Say what is wrong with the command line, as an object too where JSON was asked for."""
+        if "--json" in words:
             report.result_json({"error": error.as_json()})
         report.error(str(error))
         return error.exit_code
 
-    def _parse(self, argv: list[str] | None) -> None:
+    def _contexts(self) -> list[ParserContext]:
+        return self.namespace.to_contexts() if self.namespace else []
+
+    def _parse(self, argv: list[str]) -> None:
         """Invoke's own steps; a value that isn't of its option's type is wrong use, not a traceback."""
-        words = list(argv or sys.argv)
-        for word, after in zip(words, [*words[1:], "--"], strict=True):
-            if word == "--inventory" and after.startswith("-"):  # Invoke takes a list's option without a value
-                raise UsageError("--inventory needs a value", hint="a file or a directory")
-        if len(words) > 2 and not words[1].startswith("-") and {"-h", "--help"} & set(words[2:]):
-            argv = [words[0], "--help", words[1]]  # after a verb that takes a file, Invoke takes it for the file
+        contexts = self._contexts()
+        words = commandline.help_asked(argv[1:], commandline.names_of(contexts))
         try:
-            self.parse_core(argv)
+            self.parse_core([argv[0], *words])
             self.parse_collection()
+            commandline.refuse_silent(self.core.unparsed, contexts)
             self.parse_tasks()
+            self._refuse_list()
             self.parse_cleanup()
         except ValueError as error:
             wrong = str(error).rpartition(": ")[2].strip("'")
-            words = [part for word in argv or sys.argv for part in word.split("=", 1)]
+            words = [part for word in words for part in word.split("=", 1)]
             option = words[words.index(wrong) - 1] if wrong in words else "an option"
             raise UsageError(f"{option}: {wrong!r} is no number", hint=f"give one, e.g. {option} 10") from error
 
-    def _words(self, error: ParseError) -> UsageError:
-        message = str(error)
-        verbs = sorted(name for name in self.collection.task_names) if self.collection else []
-        if "No idea what" in message:
-            wrong = message.split("'")[1] if "'" in message else message
-            known = [
-                flag
-                for context in (self.collection.to_contexts() if self.collection else [])
-                if error.context is None or context.name == error.context.name
-                for flag in context.flags
-            ]
-            names = known if wrong.startswith("-") else verbs
-            near = difflib.get_close_matches(wrong, names, 1, 0.5)
-            what = "option" if wrong.startswith("-") else "verb"
-            of = (
-                f" of {error.context.name}"
-                if error.context is not None and error.context.name and what == "option"
-                else ""
+    def _refuse_list(self) -> None:
+        """``--list=NAME`` of what isn't there: Invoke says so and ends with 1."""
+        wanted = self.args.list.value
+        known = sorted(self.namespace.collections) if self.namespace else []
+        if isinstance(wanted, str) and wanted not in known:
+            raise UsageError(
+                f"there are no verbs under {wanted!r}", where="--list", hint=f"there are: {', '.join(known)}"
             )
-            hint = f"did you mean {near[0]}?" if near else "see ./inv --list" if what == "verb" else "see --help"
-            return UsageError(f"there is no {what} {wrong!r}{of}", hint=hint)
-        if match := re.search(r"Flag <Argument: ([^ >]+).*needed value", message):
-            return UsageError(f"--{match[1]} needs a value", hint="see --help after the verb")
-        if match := re.search(r"did not receive required positional arguments: (.*)", message):
-            return UsageError(f"it wants more: {match[1]}", hint="see --help after the verb")
-        return UsageError(message, hint="see ./inv --list, or --help after a verb")
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from invoke.context import Context
 
 from fleet import releases as host_releases
 from fleet import report
-from fleet.cli.program import CONNECTING, end_badly_if, verb
+from fleet.cli.program import CONNECTING, each_as_json, end_badly_if, verb
 from fleet.cli.prune import prune_with
 from fleet.cli.session import Options, open_session
 from fleet.errors import FleetError
@@ -37,7 +37,7 @@ def releases(
     with open_session(options, (), doing="releases", look_up=False) as session:
         seen = session.crew.each(session.names, lambda _, transport: host_releases.ask(transport))
     if json:
-        report.result_json({name: as_json(found) for name, found in seen.items() if not isinstance(found, FleetError)})
+        report.result_json(each_as_json(seen, as_json))
     else:
         columns = ["host", "instance", "no.", "release", "image", "model", "what differs", "", "when", "who", "why"]
         report.table(columns, [row for name, found in seen.items() for row in _rows(name, found)])

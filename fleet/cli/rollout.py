@@ -11,6 +11,7 @@ from invoke.context import Context
 
 from fleet import home, report, views
 from fleet.cli import rolling
+from fleet.cli.commandline import at_least, share
 from fleet.cli.program import CHANGING, confirm, verb
 from fleet.cli.rollout_run import begun_by, finish, go, options_of, rolling_of
 from fleet.cli.rollout_taking_up import adopt, take_up
@@ -41,6 +42,7 @@ _HELP: Final = {
     "why": "For the history on the hosts, and for hooks",
 }
 _RUN: Final = {"run": "Which rollout (default: the newest that is open)"}
+_WATCHED: Final = {"run": "Which rollout (default: the newest that is open, else the newest)"}
 _TAKING_UP: Final = {
     **_RUN,
     "hosts": "With --run: the hosts of a rollout whose journal lies on another machine",
@@ -90,7 +92,7 @@ def rollout(
         waves = roll.waves(roll.members(surveys))
         if not json:
             views.show_plan(surveys, diffs=False)
-            report.result(verdict.waves(waves))
+            report.result(verdict.waves(waves, _unseen(surveys)))
             if waves:
                 confirm("Roll this out?", yes=yes)
         prepared = roll.prepare(surveys)
@@ -133,6 +135,7 @@ def rollback(
 
     Example: ./inv rollback --hosts gpu-cluster --why "answers got worse"
     """
+    at_least(0, to=to)
     said = _said(locals())
     _none_is_open()
     given = SessionOptions(hosts, tuple(inventory or []), limit, json, int(forks), float(timeout))
@@ -205,7 +208,7 @@ def abort(
     take_up(run, _roles, abort=True, json=json, yes=yes)
 
 
-@verb(help={**_RUN, "json": "The journal's lines, as they come", "once": "Show it as it is now, and end"})
+@verb(help={**_WATCHED, "json": "The journal's lines, as they come", "once": "Show it as it is now, and end"})
 def watch(c: Context, run: str = "", json: bool = False, once: bool = False) -> None:
     """Follow a rollout from another terminal: where each host is, and what its gates said.
 
@@ -240,7 +243,13 @@ def _from_elsewhere(run: str, hosts: str, inventory: list[str] | None) -> None:
 
 
 def _said(given: Mapping[str, Any]) -> dict[str, str]:
+    share("same_answers", given["same_answers"])
     return {name: str(given[name]) for name in _LIMITS if given[name]}
+
+
+def _unseen(surveys: rolling.Surveys) -> list[str]:
+    """The hosts of which nobody can say what waits there."""
+    return [name for name, seen in surveys.items() if isinstance(seen, FleetError) or seen.plan.blocked]
 
 
 def _none_is_open() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from fleet import home, report
 from fleet.cli.around import Around, without_quarantined
+from fleet.cli.commandline import at_least
 from fleet.cli.masking import remember_secrets, remember_vaults
 from fleet.crew import Crew
 from fleet.errors import FleetError, SettingsError, UsageError
@@ -40,21 +41,20 @@ class Options:
     timeout: float = 10.0
 
     def __post_init__(self) -> None:
-        """Refuse what no run can have.
-
-        Raises:
-            UsageError: which option, and why.
-        """
-        if self.forks < 1:
-            raise UsageError(f"--forks {self.forks} lets nobody go", hint="1 or more")
-        if self.timeout <= 0:
-            raise UsageError(f"--timeout {self.timeout:g} is no time", hint="seconds, more than 0")
+        """Raises UsageError for numbers that can't be."""
+        at_least(1, forks=self.forks)
+        at_least(0.1, timeout=self.timeout)
 
 
 def sources(given: Sequence[str]) -> list[Path]:
-    """The inventory's sources: as given, or ``FLEET_INVENTORY``, or what pyproject.toml names."""
-    if not all(given):  # Path("") would be the working directory, and a source that may be run is run
-        raise UsageError("--inventory has no value", hint="a file or a directory; is a variable empty?")
+    """The inventory's sources: as given, or ``FLEET_INVENTORY``, or what pyproject.toml names.
+
+    Raises:
+        UsageError: one is empty: it would be the working directory, all of whose programs would be run.
+    """
+    if not all(part.strip() for part in given):
+        hint = "is the variable in its place set? without --inventory the default counts"
+        raise UsageError("--inventory needs a value", hint=hint)
     chosen = list(given) or [part for part in os.environ.get("FLEET_INVENTORY", "").split(os.pathsep) if part]
     return [Path(part) for part in chosen] if chosen else [ROOT / _configured()]
 

@@ -11,6 +11,7 @@ from invoke.context import Context
 from invoke.exceptions import Exit
 
 from fleet import report
+from fleet.cli.commandline import at_least
 from fleet.cli.hardware import hardware
 from fleet.cli.program import verb
 from fleet.cli.size_ask import EXIT, Format, ask
@@ -86,6 +87,7 @@ def size_verb(
     grid = Grid(
         _list(dtypes), numbers("--tp", tp), numbers("--batch-sizes", batch_sizes), numbers("--concurrency", concurrency)
     )
+    at_least(0, total_gib=total_gib, host_memory_gib=host_memory_gib)
     if breakdown_by and breakdown_by not in BREAKDOWNS:
         raise UsageError(f"--breakdown-by {breakdown_by!r} isn't known", hint=f"take {' or '.join(BREAKDOWNS)}")
     if plot and not plot.endswith((".png", ".html")):

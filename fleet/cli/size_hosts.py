@@ -34,7 +34,7 @@ def on_hosts(options: Options, how: Format, model: str, args: str | None, aim: A
     rows, code = [], 0
     for name, found in seen.items():
         if isinstance(found, FleetError):
-            report.error(f"{name}: {found}")
+            report.error(str(found))
             document[name], code = {"error": found.as_json()}, max(code, 1)
             continue
         answers: dict[str, Any] = {}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from invoke.collection import Collection
 from invoke.context import Context
 from invoke.exceptions import Exit
 
 from fleet import report
-from fleet.cli.program import confirm, verb
+from fleet.cli.program import confirm, each_as_json, verb
 from fleet.cli.session import Options, login_of, open_inventory
 from fleet.errors import FleetError
 
@@ -28,18 +30,20 @@ def trust(
     """
     from fleet.transport.ssh import remember, scan
 
-    _, chosen = open_inventory(Options(hosts, tuple(inventory or []), limit, json))
-    shown, failed = [], []
+    _, chosen = open_inventory(Options(hosts, tuple(inventory or []), limit, json, timeout=float(timeout)))
+    seen: dict[str, Any] = {}
     for host in chosen:
         try:
-            shown.append(scan(login_of(host, timeout)))
+            seen[host.name] = scan(login_of(host, timeout))
         except FleetError as error:
-            failed.append(error)
+            seen[host.name] = error
+    shown = [found for found in seen.values() if not isinstance(found, FleetError)]
     if json:
-        report.result_json({s.host: {"fingerprint": s.fingerprint, "state": s.state} for s in shown})
+        report.result_json(each_as_json(seen, lambda key: {"fingerprint": key.fingerprint, "state": key.state}))
     else:
         report.table(["host", "key", "state"], [[s.host, s.fingerprint, s.state] for s in shown])
-    for problem in failed:
+    failed = [found for found in seen.values() if isinstance(found, FleetError)]
+    for problem in failed:  # before the question
         report.error(str(problem))
     new = [s for s in shown if s.state != "known"]
     if new and (not json or yes):

@@ -148,4 +148,7 @@ class _Reader:
         return names[0], None
 
     def _wrong(self, name: str, kind: str) -> InventoryError:
-        return InventoryError(f"{name} of {self._host.name} must be {kind}", where=str(self._host.origin(name) or ""))
+        return InventoryError(
+            f"{name} of {self._host.name} must be {kind}", where=str(self._host.origin(name) or ""),
+            hint=f"./inv inventory --explain {name} --hosts {self._host.name} shows its value, and what it beat",
+        )  # fmt: skip

@@ -18,7 +18,10 @@ from fleet.secret import Secret
 
 HEADER = "$ANSIBLE_VAULT"
 DEFAULT_LABEL = "default"
-_HINT = "give it with --vault-password-file, --vault-id LABEL@FILE or ANSIBLE_VAULT_PASSWORD_FILE"
+_HINT = (
+    "export ANSIBLE_VAULT_PASSWORD_FILE=FILE, ANSIBLE_VAULT_IDENTITY_LIST=LABEL@FILE or FLEET_VAULT_PASSWORD;"
+    " inventory, inventory.check and secret.* also take --vault-password-file and --vault-id"
+)
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,14 @@ from fleet.rollout.waves import Wave
 _MOST_LINES = 12
 
 
-def waves(planned: Sequence[Wave]) -> str:
-    """The waves, one a line."""
+def waves(planned: Sequence[Wave], unseen: Sequence[str] = ()) -> str:
+    """The waves, one a line; what waits on the hosts ``unseen`` nobody knows."""
+    unknown = [f"What waits is not known of {', '.join(unseen)}: see above."] if unseen else []
     if not planned:
-        return "Nothing waits for a rollout."
+        return "\n".join(unknown or ["Nothing waits for a rollout."])
     width = max(len(wave.name) for wave in planned)
     lines = [f"  {wave.name.ljust(width)}  {', '.join(wave.hosts)}" for wave in planned]
-    return "\n".join([f"Waves: {len(planned)}, {sum(len(w.hosts) for w in planned)} hosts", *lines])
+    return "\n".join([f"Waves: {len(planned)}, {sum(len(w.hosts) for w in planned)} hosts", *lines, *unknown])
 
 
 def targets(told: Mapping[str, Mapping[str, str]]) -> str:
@@ -59,7 +60,9 @@ def screen(outcome: Outcome) -> str:
     untouched = sum(bool(result.skipped) and name not in outcome.ends for name, result in outcome.results.items())
     if untouched:
         parts.append(f"{untouched} left as they were")
-    lines = [f"\n{_TITLES.get(outcome.state, outcome.state)}: {', '.join(parts) or 'nothing was to do'}"]
+    if not parts and outcome.state == "done":
+        parts.append("nothing was to do")
+    lines = ["\n" + ": ".join(filter(None, (_TITLES.get(outcome.state, outcome.state), ", ".join(parts))))]
     if outcome.reason:
         lines.append(f"  {outcome.reason}")
     for name, end in outcome.ends.items():

@@ -1,6 +1,6 @@
 """What a host may be told: the schema, and the check of what an inventory says against it."""
 
-from fleet.settings.check import all_settings, nearest, settings_of
+from fleet.settings.check import nearest, settings_of
 from fleet.settings.gateway import Frontend, Gateway
 from fleet.settings.schema import (
     RESERVED,
@@ -16,6 +16,7 @@ from fleet.settings.schema import (
     Weights,
     image_versions,
 )
+from fleet.settings.together import all_settings
 
 __all__ = [
     "RESERVED",

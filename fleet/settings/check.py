@@ -8,16 +8,19 @@ each instance's own here, and nowhere else.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, cast
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, Protocol, cast
 
 from pydantic import BaseModel, ValidationError
 
-from fleet.errors import Findings, FleetError, InputError, SettingsError
+from fleet.errors import Findings, InputError, SettingsError
 from fleet.inventory.values import in_clear
 from fleet.secret import Secret
 from fleet.settings import arguments, network
 from fleet.settings.schema import RESERVED, HostSettings
+
+#: What to do about a value, and where it counts; whoever checks several hosts names the others.
+STEP: Final = "docs/settings.md says what it may be; it counts on "
 
 
 class Origin(Protocol):
@@ -69,7 +72,7 @@ def settings_of(host: VariableSource, *, gateway: bool = False) -> tuple[HostSet
         filled = _with_defaults(values, address if gateway or network.own_balancer(values) else "")
         settings = HostSettings.model_validate({**filled, "address": address})
     except ValidationError as error:
-        errors.extend(_finding(host, dict(item)) for item in error.errors())
+        errors.extend(_finding(host, item) for item in _causes([dict(item) for item in error.errors()]))
     if settings is not None:
         errors.extend(_clashes(host, settings))
         wrong, said = _arguments(host, settings)
@@ -153,6 +156,14 @@ def _slips(host: VariableSource, *, without_instances: bool) -> tuple[list[str],
     return warnings, errors
 
 
+def _causes(items: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Pydantic's errors without those that follow from others: a list of wrong items is "too short" to it too."""
+    for item in items:
+        inner = any(other["loc"][: len(item["loc"])] == item["loc"] for other in items if other is not item)
+        if not (inner and item["type"] == "too_short"):
+            yield item
+
+
 def _finding(host: VariableSource, item: Mapping[str, Any]) -> SettingsError:
     path = tuple(part for part in item["loc"] if not _is_union_tag(part))
     shown = path[0] if path else "settings"
@@ -168,7 +179,7 @@ def _finding(host: VariableSource, item: Mapping[str, Any]) -> SettingsError:
         words = words[0].lower() + words[1:]
     value = item.get("input")
     got = "" if isinstance(value, (dict, Secret)) or item["type"] == "value_error" else f", not {value!r}"
-    return SettingsError(f"{name}: {words}{got}", where=where, hint=f"on host {host.name}")
+    return SettingsError(f"{name}: {words}{got}", where=where, hint=f"{STEP}{host.name}")
 
 
 def _is_union_tag(part: object) -> bool:
@@ -254,31 +265,3 @@ def _distance(a: str, b: str) -> int:
         for j, right in enumerate(b, 1):
             previous, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, previous + (left != right))
     return row[-1]
-
-
-def all_settings(
-    hosts: Sequence[VariableSource], *, gateway: bool = False
-) -> tuple[dict[str, HostSettings], list[str]]:
-    """The settings of all ``hosts``, by name, and the warnings; every problem of every host at once.
-
-    Raises:
-        Findings: what is wrong, each problem once (hosts that share a group share its lines).
-    """
-    settings: dict[str, HostSettings] = {}
-    warnings: list[str] = []
-    problems: dict[str, InputError] = {}
-    for host in hosts:
-        try:
-            settings[host.name], said = settings_of(host, gateway=gateway)
-            warnings.extend(w for w in said if w not in warnings)
-        except Findings as several:
-            problems.update({_key(e): e for e in several.errors if _key(e) not in problems})
-        except InputError as error:
-            problems.setdefault(_key(error), error)
-    if problems:
-        raise Findings(list(problems.values()))
-    return settings, warnings
-
-
-def _key(error: FleetError) -> str:
-    return f"{error.where}: {error.message}"

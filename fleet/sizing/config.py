@@ -13,24 +13,30 @@ MAX_CONFIG_BYTES = 4 << 20  # published ones are 1 to 60 KB
 MAX_DIMENSION = 1 << 24
 
 
-def read_json(file: Path) -> Mapping[str, Any]:
-    """One JSON object from a file; :class:`CatalogError` for one that is missing, cut, huge or no object."""
+_A_MODEL = "give a model's directory, its config.json, or a name from the catalog"
+
+
+def read_json(file: Path, hint: str = _A_MODEL) -> Mapping[str, Any]:
+    """One JSON object from a file; :class:`CatalogError` for one that is missing, cut, huge or no object.
+
+    ``hint`` says what is to be given, where it isn't a model's ``config.json``.
+    """
     try:
         if file.stat().st_size > MAX_CONFIG_BYTES:
             raise CatalogError(
-                f"{file.stat().st_size >> 20} MiB is too much for a config.json",
+                f"{file.stat().st_size >> 20} MiB is too much",
                 where=str(file),
                 hint="is it the right file?",
             )
         document = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
-        hint = "give a model's directory, its config.json, or a name from the catalog"
         raise CatalogError(f"can't be read: {error.strerror or error}", where=str(file), hint=hint) from error
     except (ValueError, RecursionError) as error:
-        hint = "it is cut or damaged; fetch it again"
-        raise CatalogError(f"is no JSON: {error}", where=str(file), hint=hint) from error
+        told = "it is cut or damaged; fetch it again" if hint == _A_MODEL else hint
+        raise CatalogError(f"is no JSON: {error}", where=str(file), hint=told) from error
     if not isinstance(document, dict):
-        raise CatalogError("is no JSON object", where=str(file), hint="is this a model's config.json?")
+        told = "is this a model's config.json?" if hint == _A_MODEL else hint
+        raise CatalogError("is no JSON object", where=str(file), hint=told)
     return document
 
 

@@ -60,14 +60,13 @@ def prices(path: Path | None) -> tuple[Mapping[str, float], str]:
     if path is None:
         document = read("prices.json")
         return document["per_hour"], f"examples, {document['date']}, {document['currency']}"
-    table = read_json(path)
+    hint = 'a JSON file of GPU names and prices: {"A10": 1.2, "T4": 0.6}'
+    table = read_json(path, hint)
     found = table.get("per_hour", table)
     if not isinstance(found, Mapping) or any(
         isinstance(v, bool) or not isinstance(v, (int, float)) for v in found.values()
     ):
-        raise CatalogError(
-            "prices are no object of GPU names and numbers", where=str(path), hint='{"A10": 1.2, "T4": 0.6}'
-        )
+        raise CatalogError("prices are no object of GPU names and numbers", where=str(path), hint=hint)
     return found, str(path)
 
 

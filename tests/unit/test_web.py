@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import socket
 import ssl
 from datetime import datetime, timedelta, timezone
 from ipaddress import ip_address
@@ -80,3 +81,13 @@ def test_a_page_instead_of_json_is_told_in_words() -> None:
         with pytest.raises(LookupFailed, match="isn't JSON") as error:
             web.json_of(answer, what="it")
     assert "<html>log in" in error.value.hint
+
+
+def test_a_name_that_nobody_knows_is_told_without_the_wrapping_of_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    with web.session(backoff=0) as session, pytest.raises(LookupFailed) as error:
+        web.ask(session, "https://registry.invalid/v2/", what="the registry registry.invalid")
+    assert error.value.hint == "is it up, and can this machine reach it? Name or service not known"

@@ -147,6 +147,7 @@ def test_check_names_everything_at_once(inv: Shell, here: Path) -> None:
     (here / "hosts").write_text("n1\n")
     assert inv("inventory.check --inventory hosts") == 0
     assert "no group is called 'web'" in inv.err
+    assert "the settings are judged by ./inv plan" in inv.err
 
 
 def test_secrets_go_round_and_never_through_an_argument(inv: Shell, here: Path) -> None:

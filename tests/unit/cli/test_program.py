@@ -34,13 +34,13 @@ def inv(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
         (["plan", "--forks", "many"], "forks"),
         (["plan", "--timeout", "soon"], "timeout"),
         (["plan", "--forks"], "--forks needs a value"),
-        (["plan", "--forks", "0"], "--forks 0"),
-        (["plan", "--timeout", "-3"], "--timeout -3"),
+        (["plan", "--forks", "0"], "--forks"),
+        (["plan", "--timeout", "-3"], "--timeout"),
         (["plan", "--inventory"], "--inventory needs a value"),
         (["plan", "--inventory", "--limit", "h1"], "--inventory needs a value"),
-        (["plan", "--inventory", ""], "--inventory has no value"),
-        (["--dry", "plan"], "./inv plan shows what would be done"),
-        (["-f", "/not/there", "plan"], "no option --config"),
+        (["plan", "--inventory", ""], "--inventory needs a value"),
+        (["--dry", "plan"], "--dry"),
+        (["-f", "/not/there", "plan"], "-f"),
         (["secret.encrypt"], "file"),
     ],
 )
@@ -172,3 +172,19 @@ def test_no_python_at_all_is_told_too(launcher: Path) -> None:
     done = subprocess.run(["/bin/sh", launcher / "inv"], env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "no Python 3.10 to 3.13 found" in done.stderr
+
+
+def test_help_of_test_installs_nothing(launcher: Path) -> None:
+    python = launcher / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text('#!/bin/sh\necho "$@"\n')
+    python.chmod(0o755)
+    lock = (launcher / "requirements.lock").read_bytes()
+    stamp = subprocess.run(["cksum"], input=lock, capture_output=True, check=True).stdout
+    (launcher / ".venv" / ".installed").write_bytes(stamp)
+    env = {**os.environ, "PYTHON": "/bin/false"}
+    env.pop("FLEET_VENV", None)
+    for words in (["test", "--help"], ["test", "--only", "x", "-h"]):
+        done = subprocess.run([launcher / "inv", *words], env=env, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout.split()) == (0, ["-m", "fleet", *words]), done.stderr
+    assert subprocess.run([launcher / "inv", "test"], env=env, capture_output=True, check=False).returncode == 2

@@ -119,7 +119,10 @@ def test_the_plan_shows_it_beside_what_could_be_done_and_ends_with_2(
 
 
 def test_a_problem_of_the_host_itself_stops_that_host_alone(
-    hosts: dict[str, Untouched], inventory: list[str], monkeypatch: pytest.MonkeyPatch
+    hosts: dict[str, Untouched],
+    inventory: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     told = getattr(session, "survey")  # noqa: B009 — what the fixture put there
 
@@ -133,3 +136,10 @@ def test_a_problem_of_the_host_itself_stops_that_host_alone(
     with pytest.raises(Exit) as ended:
         tasks.plan(Context(), inventory=inventory)
     assert ended.value.code == 1
+    capsys.readouterr()
+    with pytest.raises(Exit) as ended:
+        rollout.rollout(Context(), hosts="bad", inventory=inventory, yes=True)
+    told = capsys.readouterr()
+    assert ended.value.code == 1
+    assert "What waits is not known of bad" in told.out
+    assert not [words for words in ("Nothing waits", "nothing was to do") if words in told.out + told.err]

@@ -163,3 +163,16 @@ def test_hardware_compares_gpus_cheapest_first(inv: Run) -> None:
 @pytest.mark.parametrize("words", [(), ("--model", VL7, "--rate", "0"), ("--model", VL7, "--context", "100")])
 def test_hardware_says_what_is_missing(inv: Run, words: tuple[str, ...]) -> None:
     assert inv("hardware", *words)[0] == 2
+
+
+@pytest.mark.parametrize("content", [None, "{", "[1]", '{"A10": "dear"}'])
+def test_prices_that_can_t_be_read_are_told_what_prices_look_like(
+    inv: Run, tmp_path: Path, content: str | None
+) -> None:
+    file = tmp_path / "mine.json"
+    if content is not None:
+        file.write_text(content)
+    code, _, err = inv("hardware", "--model", VL7, "--prices", str(file))
+    assert code == 2
+    assert '{"A10": 1.2, "T4": 0.6}' in err
+    assert "config.json" not in err

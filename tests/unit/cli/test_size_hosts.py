@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from fleet.cli.size_hosts import Asked, asked_of
-from fleet.errors import FleetError
+import pytest
+
+from fleet.cli import session
+from fleet.cli.size_ask import Format
+from fleet.cli.size_hosts import Asked, asked_of, on_hosts
+from fleet.errors import FleetError, Unreachable
 from fleet.facts import Facts
 from fleet.settings import HostSettings
 from fleet.sizing import Request, catalog, size
+from fleet.transport import Transport
 from tests.targets import MANIFEST, MODEL, facts, gpu, instance
 
 A10 = tuple(gpu(n, "NVIDIA A10", "8.6", 23028) for n in range(4))
@@ -98,3 +104,17 @@ def test_a_model_that_was_looked_up_is_judged_by_its_own_config() -> None:
     (small,) = requests(list(asked_of(told(instance(gpus=1)), host(), "", None, "throughput", locked))).values()
     (named,) = requests(list(asked_of(told(instance(gpus=1)), host(), "", None, "throughput"))).values()
     assert (size(small).kv_bytes_per_token or 0) * 7 == size(named).kv_bytes_per_token
+
+
+def test_a_host_that_is_down_is_named_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def connect(name: str) -> Transport:
+        raise Unreachable("no connection", where=name, hint="is it up?")
+
+    monkeypatch.setenv("FLEET_HOME", str(tmp_path / ".fleet"))
+    monkeypatch.setattr(session, "connector", lambda *_: connect)
+    (tmp_path / "hosts.yml").write_text("all: {hosts: {h1: {}}}\n")
+    options = session.Options(inventory=(str(tmp_path / "hosts.yml"),))
+    assert on_hosts(options, Format(), "", None, "throughput", explain=False) == 1
+    assert "error: h1: no connection\n" in capsys.readouterr().err

@@ -157,3 +157,4 @@ def test_a_connection_variable_of_the_wrong_kind_is_an_error_with_its_place(tmp_
     with pytest.raises(InventoryError) as caught:
         one_host(tmp_path, f"{{{variable}}}").connection()
     assert "hosts.yml:1:" in caught.value.where
+    assert f"./inv inventory --explain {variable.partition(':')[0]} --hosts " in caught.value.hint
