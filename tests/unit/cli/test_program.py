@@ -41,7 +41,7 @@ def inv(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
         (["plan", "--inventory", ""], "--inventory needs a value"),
         (["--dry", "plan"], "--dry"),
         (["-f", "/not/there", "plan"], "-f"),
-        (["secret.encrypt"], "file"),
+        (["secret.encrypt"], "FILE is missing"),
     ],
 )
 def test_wrong_use_ends_with_2_and_the_nearest_right_name(words: list[str], hint: str) -> None:
