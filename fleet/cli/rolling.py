@@ -161,9 +161,9 @@ def proven(surveys: Surveys, ends: Mapping[str, At]) -> set[str]:
 
 
 def drain_seconds(session: Session) -> float:
-    """For how long a drain is kept by the gateways where nobody renews it."""
-    told = [session.gateways[name].gateway.drain_seconds for name in session.gateways]
-    return float(min(told, default=600))
+    """For how long a drain is kept where nobody renews it: the shortest said, by gateways and hosts behind others."""
+    own = (told for told in session.settings.values() if told.gateway.own_balancer and told.instances)
+    return float(min((told.gateway.drain_seconds for told in (*session.gateways.values(), *own)), default=600))
 
 
 def nobody_else_is_at_it(session: Session, run: str) -> None:

@@ -1,4 +1,4 @@
-"""Who counts as serving beside the picked hosts where no gateway of ours sees them."""
+"""Who counts as serving beside the picked hosts where no gateway of ours sees them, and how long drains last."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from fleet import quarantine
+from fleet.cli import rolling
 from fleet.cli import session as sessions
 from fleet.cli.beside import beside
 from fleet.cli.rolling import Rolling
@@ -39,9 +40,14 @@ def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Opened]:
     with ExitStack() as stack:
 
         def make(
-            hosts: Mapping[str, Mapping[str, Any]], *, pick: str = "h1", away: tuple[str, ...] = (), **shared: Any
+            hosts: Mapping[str, Mapping[str, Any]],
+            *,
+            pick: str = "h1",
+            away: tuple[str, ...] = (),
+            children: Any = None,
+            **shared: Any,
         ) -> Rolling:
-            tree = {"hosts": hosts, "vars": {"ansible_user": "root", **shared}}
+            tree = {"hosts": hosts, "vars": {"ansible_user": "root", **shared}, "children": children or {}}
             (tmp_path / "inv.json").write_text(json.dumps({"all": tree}))
             now = quarantine.utc_now()
             quarantine.store(tmp_path, quarantine.add({}, away, "a fan", "me", timedelta(hours=1), now))
@@ -107,3 +113,28 @@ def test_a_host_that_nobody_asks_for_is_read_when_a_rollout_asks_for_capacity_an
     assert sorted(roll.serving()["m"]) == ["h1", "h2"]
     roll.serving()
     assert read == [1]  # once a run, not once a wave
+
+
+def test_a_rollout_of_many_hosts_behind_a_balancer_that_tells_no_state_finds_them_all_in_service(
+    opened: Opened,
+) -> None:
+    roll = opened({f"h{number}": at(number) for number in range(1, 5)}, pick="all", gateway=OWN)
+    assert sorted(roll.serving()["m"]) == ["h1", "h2", "h3", "h4"]
+
+
+@pytest.mark.parametrize(
+    ("h1", "h2", "seconds"),
+    [({}, {}, 600), (OWN | {"drain_seconds": 90}, OWN | {"drain_seconds": 300}, 90), ({"drain_seconds": 90}, {}, 600)],
+    ids=["nothing said", "the shortest of the balancers' own", "no balancer there"],
+)
+def test_a_drain_at_a_balancer_of_ones_own_lasts_as_long_as_its_hosts_say(
+    opened: Opened, h1: dict[str, Any], h2: dict[str, Any], seconds: float
+) -> None:
+    roll = opened({"h1": {**at(1), "gateway": h1}, "h2": {**at(2), "gateway": h2}}, pick="h1,h2")
+    assert rolling.drain_seconds(roll.session) == seconds
+
+
+def test_of_a_gateway_and_a_balancer_of_ones_own_the_shorter_drain_counts(opened: Opened) -> None:
+    h1 = {**at(1), "gateway": OWN | {"drain_seconds": 90}}
+    ours = {"hosts": {"g1": {"ansible_host": "192.0.2.9", "gateway": {"drain_seconds": 40}}}}
+    assert rolling.drain_seconds(opened({"h1": h1}, children={"gateway": ours}).session) == 40
