@@ -69,7 +69,7 @@ class Rolling:
             NoCapacity: no server would have a name all along that one has now.
             UsageError: a release has another name than the inventory, by which gateways send it requests.
         """
-        everybody = {**self.session.peers, **self.session.settings}
+        everybody = {**self.session.others, **self.session.settings}
         wanted = {f"{host}:{i.name}": i.served_name for host, told in everybody.items() for i in told.instances}
         came = self.session.crew.each(self.session.names, lambda _, transport: releases.ask(transport))
         known = [(host, r) for host, found in came.items() if not isinstance(found, FleetError) for r in found]
@@ -94,12 +94,18 @@ class Rolling:
         ]
 
     def serving(self) -> Serving:
-        """Which hosts serve each model now: as the gateways see it, or where there are none, as told and seen."""
-        found: dict[str, dict[str, str]] = {}
+        """Which hosts serve each model now: as the gateways see it.
+
+        Without a gateway of ours, a host before which no balancer of this run stands counts as told. None in quarantine
+        counts then: nobody sees whether it serves.
+        """
+        session, found = self.session, dict[str, dict[str, str]]()
         seen = self.balancers.serving() if self.balancers else {}
-        for name, told in {**self.session.peers, **self.session.settings}.items():
+        for name, told in {**session.others, **session.settings}.items():
+            if not session.gateways and name in session.quarantined:
+                continue
             for instance in told.instances:
-                if not self.balancers or seen.get(f"{name}:{instance.name}"):
+                if seen.get(f"{name}:{instance.name}", not session.gateways):
                     found.setdefault(instance.served_name, {})[name] = told.site
         return found
 
@@ -155,9 +161,9 @@ def proven(surveys: Surveys, ends: Mapping[str, At]) -> set[str]:
 
 
 def drain_seconds(session: Session) -> float:
-    """For how long a drain is kept by the gateways where nobody renews it."""
-    told = [session.gateways[name].gateway.drain_seconds for name in session.gateways]
-    return float(min(told, default=600))
+    """For how long a drain is kept where nobody renews it: the shortest said, by gateways and hosts behind others."""
+    own = (told for told in session.settings.values() if told.gateway.own_balancer and told.instances)
+    return float(min((told.gateway.drain_seconds for told in (*session.gateways.values(), *own)), default=600))
 
 
 def nobody_else_is_at_it(session: Session, run: str) -> None:

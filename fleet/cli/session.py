@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from fleet import home, report
+from fleet import home, quarantine, report
 from fleet.cli.around import Around, without_quarantined
+from fleet.cli.beside import beside
 from fleet.cli.commandline import at_least
 from fleet.cli.masking import remember_secrets, remember_vaults
 from fleet.crew import Crew
@@ -113,6 +115,17 @@ class Session:
     allow_docker_restart: bool = False
     gateways: Mapping[str, HostSettings] = field(default_factory=dict)
     peers: Mapping[str, HostSettings] = field(default_factory=dict)
+    beside: Callable[[Collection[str]], Mapping[str, HostSettings]] = lambda but: {}
+
+    @cached_property
+    def quarantined(self) -> Collection[str]:
+        """The hosts in quarantine, as it was when somebody first asked."""
+        return quarantine.current(lock_directory(self.options)).keys()
+
+    @cached_property
+    def others(self) -> Mapping[str, HostSettings]:
+        """Who serves beside the picked hosts: ``peers``; without a gateway as told, and nobody in quarantine."""
+        return self.peers if self.gateways else self.beside({*self.names, *self.quarantined})
 
     @property
     def names(self) -> list[str]:
@@ -225,6 +238,7 @@ def open_session(
         allow_docker_restart=allow_docker_restart,
         gateways=gateways,
         peers=peers,
+        beside=partial(beside, inventory),
     )
 
 
