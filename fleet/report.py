@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from fleet.errors import FleetError
 from fleet.secret import MASK, Secret, mask
 
 #: Plain values of the secrets met in this run; every line that is written is masked by them.
@@ -19,17 +21,17 @@ secrets: set[str] = set()
 
 def result(text: str) -> None:
     """One result, for people, on stdout."""
-    print(mask(text, secrets), flush=True)
+    _write(mask(text, secrets))
 
 
 def result_json(value: object) -> None:
     """The result for machines: one JSON document on stdout, secrets masked."""
-    print(_masked(json.dumps(value, ensure_ascii=False, indent=2, default=plain)), flush=True)
+    _write(_masked(json.dumps(value, ensure_ascii=False, indent=2, default=plain)))
 
 
 def result_jsonl(value: object) -> None:
     """One line of a stream of JSON documents, for verbs that follow something."""
-    print(_masked(json.dumps(value, ensure_ascii=False, default=plain)), flush=True)
+    _write(_masked(json.dumps(value, ensure_ascii=False, default=plain)))
 
 
 def note(text: str) -> None:
@@ -69,12 +71,12 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: st
             drawn.add_row(*(escape(cell) for cell in row))
         Console().print(drawn)
         return
-    if title:
-        print(title)
     widths = [max(len(line[i]) for line in [list(columns), *cells]) for i in range(len(columns))]
-    for line in [list(columns), *cells]:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
-    sys.stdout.flush()
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in [list(columns), *cells]
+    ]
+    _write("\n".join([title, *lines] if title else lines))
 
 
 def plain(value: object) -> Any:
@@ -88,12 +90,32 @@ def plain(value: object) -> Any:
     return str(value)
 
 
+def _write(text: str) -> None:
+    """On stdout, at once.
+
+    Raises:
+        FleetError: it can't be written (a full disk). A reader that has seen enough stays a BrokenPipeError.
+    """
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        unwritable()
+        raise FleetError(
+            f"the result can't be written: {error.strerror}", hint="make room where stdout goes; what was done is done"
+        ) from error
+
+
+def unwritable() -> None:
+    """Let stdout lead nowhere: Python would try again at its end what couldn't be written, with a traceback."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _masked(document: str) -> str:
     """A JSON text with secrets masked, also those that JSON writes with escapes (quotes, line ends)."""
     return mask(document, {form for s in secrets for form in (s, json.dumps(s, ensure_ascii=False)[1:-1])})
 
 
 def _coloured(code: str, text: str) -> str:
-    import os
-
     return f"\033[{code}m{text}\033[0m" if sys.stderr.isatty() and "NO_COLOR" not in os.environ else text

@@ -11,6 +11,7 @@ from invoke.context import Context
 
 from fleet import durations, report
 from fleet.cli.program import CHANGING, CONNECTING, confirm, each_as_json, end_badly_if, verb
+from fleet.cli.rolling import drain_seconds
 from fleet.cli.session import Options, Session, open_session
 from fleet.errors import FleetError, UsageError
 from fleet.gateway.balancer import Balancer, ServerState, server_name, split_way
@@ -72,8 +73,7 @@ def drain(
     options = Options(hosts, tuple(inventory or []), limit, json, int(forks), float(timeout))
     with open_session(options, (), doing="gateway.drain", look_up=False) as session:
         names = _named(session, servers)
-        told = min((settings.gateway.drain_seconds for settings in session.gateways.values()), default=600)
-        seconds = _seconds(for_) if for_ else told
+        seconds = _seconds(for_) if for_ else int(drain_seconds(session))
         confirm(f"Drain {', '.join(names)} for {seconds} s?", yes=yes)
         who = f"{session.owner.who}{f': {why}' if why else ''}"
         seen = _each(session, lambda balancer: balancer.drain(_own(balancer, names), seconds=seconds, who=who))

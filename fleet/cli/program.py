@@ -5,6 +5,7 @@ Exit codes (CONTRACTS): 0 done · 1 failed at run time · 2 wrong use or input �
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import sys
@@ -132,6 +133,7 @@ class Program(InvokeProgram):
             self.create_config()
             self._parse(words)
             self.execute()
+            sys.stdout.flush()
         except ParseError as error:
             code = self._refuse(commandline.in_words(error, self._contexts()), words)
         except FleetError as error:
@@ -147,11 +149,16 @@ class Program(InvokeProgram):
             report.note("\nended by Ctrl-C")
             code = 130
         except BrokenPipeError:  # `--help | head`: who reads us has seen enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            report.unwritable()
             code = 0
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            report.unwritable()  # a list or a help: what report writes says so itself
+            report.error(f"this can't be written: {error.strerror}")
+            code = 1
         else:
             code = 0
-        sys.stdout.flush()
         if exit or code:
             if code == 130:
                 os._exit(130)  # threads may still wait for hosts; their connections are closed, nothing is lost

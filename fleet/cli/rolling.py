@@ -19,7 +19,7 @@ from fleet.rollout.journal import Journal
 from fleet.rollout.names import refuse_lost
 from fleet.rollout.options import Options
 from fleet.rollout.run import Outcome, Rollout, Serving, Tell
-from fleet.rollout.switching import Switch, ToInventory, serves
+from fleet.rollout.switching import Switch, ToInventory, ToReleases, serves
 from fleet.rollout.turn import At
 from fleet.rollout.waves import Member, Wave, plan_waves
 from fleet.rollout.work import Work
@@ -136,6 +136,13 @@ class Rolling:
         """All that waits."""
         session = self.session
         return ToInventory(Provision(session.survey, session.owner, self.run, session.progress, interrupt=True))
+
+    def to_releases(self, targets: Mapping[str, Mapping[str, str]]) -> Switch:
+        """Releases that lie on the hosts, each with the time to answer that its host's settings give it."""
+        told = self.session.settings
+        return ToReleases(
+            targets, deadlines={host: told[host].rollout.start_deadline for host in targets if host in told}
+        )
 
     def address(self, name: str) -> str:
         """A host's own address on the fleet's network."""

@@ -20,7 +20,6 @@ from fleet.cli.session import open_session
 from fleet.errors import FleetError, UsageError
 from fleet.rollout import journal, verdict
 from fleet.rollout.run import Outcome
-from fleet.rollout.switching import ToReleases
 from fleet.survey import Role
 
 _LIMITS: Final = (
@@ -157,7 +156,7 @@ def rollback(
             if waves:
                 confirm("Go back?", yes=yes)
         begun = begun_by(given, options, why, "rollback", targets=targets)
-        go(roll, members, ToReleases(targets), begun=begun, json=json, outcome=Outcome(failed))
+        go(roll, members, roll.to_releases(targets), begun=begun, json=json, outcome=Outcome(failed))
 
 
 @verb(help=_TAKING_UP)

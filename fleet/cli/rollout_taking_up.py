@@ -22,7 +22,7 @@ from fleet.rollout.drive import Turn
 from fleet.rollout.journal import Journal, Story
 from fleet.rollout.options import Options
 from fleet.rollout.run import Outcome, Rollout
-from fleet.rollout.switching import Switch, ToReleases
+from fleet.rollout.switching import Switch
 from fleet.rollout.turn import TOUCHING, At, resumed
 from fleet.rollout.waves import Member
 from fleet.survey import Role, Survey
@@ -55,7 +55,7 @@ def take_up(run: str, roles: Sequence[Role], *, abort: bool, json: bool, yes: bo
         limits(session, options)
         roll = rolling_of(session, options, story.run, story.begun.get("why", ""))
         targets = story.begun.get("targets")
-        switch: Switch = ToReleases(targets) if targets else roll.to_inventory()
+        switch: Switch = roll.to_releases(targets) if targets else roll.to_inventory()
         with roll.under_way((), switch) as rollout_:
             now = rollout_.work.journal.story()
             if now != story:  # while somebody thought about the answer

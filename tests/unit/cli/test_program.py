@@ -188,3 +188,16 @@ def test_help_of_test_installs_nothing(launcher: Path) -> None:
         done = subprocess.run([launcher / "inv", *words], env=env, capture_output=True, text=True, check=False)
         assert (done.returncode, done.stdout.split()) == (0, ["-m", "fleet", *words]), done.stderr
     assert subprocess.run([launcher / "inv", "test"], env=env, capture_output=True, check=False).returncode == 2
+
+
+@pytest.mark.parametrize("words", [["--list"], ["plan", "--help"], ["hardware", "--model", "m", "--json"]])
+def test_a_full_disk_under_stdout_is_said_and_is_no_traceback(words: list[str], tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "fleet", *words], cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True,
+            check=False, env={**os.environ, "PYTHONPATH": str(ROOT), "FLEET_HOME": str(tmp_path)},
+        )  # fmt: skip
+    assert done.returncode
+    assert "can't be written: No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Exception" not in done.stderr

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack
 from datetime import timedelta
@@ -19,10 +22,12 @@ from fleet.cli.rolling import Rolling
 from fleet.cli.session import Options, open_session
 from fleet.inventory import Inventory
 from fleet.rollout.options import Options as RolloutOptions
+from fleet.rollout.switching import ToReleases
 from fleet.rollout.waves import Member, NoCapacity
 from fleet.settings import HostSettings
 from fleet.transport.fake import FakeTransport
 
+ROOT = Path(__file__).resolve().parents[3]
 Opened = Callable[..., Rolling]
 SERVES = {"instances": [{"name": "vl", "model": "m"}]}
 OWN = {"drain": "/bin/true", "undrain": "/bin/true"}
@@ -138,3 +143,25 @@ def test_of_a_gateway_and_a_balancer_of_ones_own_the_shorter_drain_counts(opened
     h1 = {**at(1), "gateway": OWN | {"drain_seconds": 90}}
     ours = {"hosts": {"g1": {"ansible_host": "192.0.2.9", "gateway": {"drain_seconds": 40}}}}
     assert rolling.drain_seconds(opened({"h1": h1}, children={"gateway": ours}).session) == 40
+
+
+def test_a_rollback_gives_each_host_the_time_to_answer_that_its_settings_say(opened: Opened) -> None:
+    slow = {**at(1), "rollout": {"start_deadline": "40m"}}
+    switch = opened({"h1": slow, "h2": at(2)}, pick="h1,h2").to_releases({"h1": {"vl": "aaa"}, "h2": {"vl": "aaa"}})
+    assert isinstance(switch, ToReleases)
+    assert switch.deadlines == {"h1": 2400.0, "h2": None}
+
+
+def test_a_drain_by_hand_lasts_as_long_as_the_host_behind_the_balancer_says(tmp_path: Path) -> None:
+    drain = tmp_path / "drain"
+    drain.write_text(f"#!/bin/sh\necho $FLEET_SECONDS >>{tmp_path}/told\n")
+    drain.chmod(0o700)
+    h1 = {**at(1), "gateway": {"drain": str(drain), "undrain": "/bin/true", "drain_seconds": 90}}
+    (tmp_path / "inv.json").write_text(json.dumps({"all": {"hosts": {"h1": h1}}}))
+    words = ["gateway.drain", "--servers", "h1", "--yes", "--inventory", str(tmp_path / "inv.json")]
+    done = subprocess.run(
+        [sys.executable, "-m", "fleet", *words], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "FLEET_HOME": str(tmp_path / ".fleet")},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "told").read_text() == "90\n"
