@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, cast
 
+from invoke.config import Config
 from invoke.exceptions import Exit, ParseError, UnexpectedExit
 from invoke.parser.argument import Argument
 from invoke.parser.context import ParserContext
@@ -111,6 +112,13 @@ def confirm(question: str, *, yes: bool) -> None:
         raise Exit(code=1)
 
 
+class _Alone(Config):
+    """No settings of Invoke's own: a fleet is told by its inventory, and a broken file of others ends nothing."""
+
+    def load_base_conf_files(self) -> None:
+        """Neither ``/etc/invoke.*`` nor ``~/.invoke.*``."""
+
+
 class Program(InvokeProgram):
     """``./inv``: wrong use ends with 2 and the nearest right name."""
 
@@ -204,7 +212,9 @@ class Program(InvokeProgram):
 def main() -> None:
     """What ``./inv`` runs."""
     namespace = _tasks().namespace
-    Program(name="inv", binary="inv", binary_names=["inv"], version=__version__, namespace=namespace).run()
+    Program(
+        name="inv", binary="inv", binary_names=["inv"], version=__version__, namespace=namespace, config_class=_Alone
+    ).run()
 
 
 def _tasks() -> Any:

@@ -201,3 +201,9 @@ def test_a_full_disk_under_stdout_is_said_and_is_no_traceback(words: list[str], 
     assert "can't be written: No space left on device" in done.stderr
     assert "Traceback" not in done.stderr
     assert "Exception" not in done.stderr
+
+
+def test_a_broken_file_of_invokes_own_settings_ends_nothing(tmp_path: Path) -> None:
+    (tmp_path / ".invoke.yaml").write_text("a: [b\n")
+    done = inv("--list", HOME=str(tmp_path))
+    assert done.returncode == 0, done.stderr
