@@ -26,8 +26,9 @@ from fleet.target import ROOT
 from tests.lab.operator_ import Fleet
 
 KEY = "lab-key-0123456789"
+OTHER_KEY = "lab-key-of-another-day"
 HOSTS = ("h1", "h2", "h3")
-STAND_IN = {"FLEETLAB_SERVES": "stand-in", "FLEETLAB_TOKENS_PER_SECOND": 150}
+STAND_IN = {"FLEETLAB_SERVES": "stand-in", "FLEETLAB_TOKENS_PER_SECOND": 300}
 #: Short terms: a stand-in starts at once, and what is worse than before shows at once.
 QUICK = ("--min-healthy", "2s", "--start-deadline", "25s", "--max-regression", "35%", "--drain-deadline", "30s")
 
@@ -47,7 +48,9 @@ class Operator:
             "api_key": KEY, **instance,
         }  # fmt: skip
         variables = {"vllm_env": vllm_env, "instances": [one], "gateway": {"drain_seconds": 20, "slow_start": 1}}
-        document = {"all": {"children": {"gpu-cluster": {"vars": variables}}}}
+        keys = {"keys": {"old": KEY, "new": OTHER_KEY}, "drain_seconds": 20}
+        children = {"gpu-cluster": {"vars": variables}, "gateway": {"vars": {"gateway": keys}}}
+        document = {"all": {"children": children}}
         return self.fleet.told(self.place / f"told-{self.number}.yml", document)
 
     def releases(self) -> dict[str, str]:
@@ -104,28 +107,47 @@ def operator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
     made.told()("provision", "--yes")
     # Where another test left these hosts with the real server, or one of another pace.
     made.told()("rollout", "--yes", "--min-healthy", "1s", "--max-regression", "1000%", "--same-answers", "0%")
+    made.told()("provision", "--hosts", "gateway", "--yes")  # it forgets where the servers were
     yield made
     services.fault({})
 
 
-def test_a_new_setting_reaches_all_hosts_and_a_rollback_takes_it_back_without_a_download_or_a_failed_request(
+def test_a_port_and_a_key_reach_all_hosts_and_a_rollback_takes_them_back_without_a_download_or_a_failed_request(
     operator: Operator, tmp_path: Path
 ) -> None:
+    def ports(told: Fleet) -> set[str]:
+        states = told("gateway")["g1"].values()
+        assert {(state["up"], state["admin"]) for state in states} == {(True, "ready")}
+        return {state["address"].rpartition(":")[2] for state in states}
+
     before = operator.releases()
+    told = operator.told({"ROUND": "another port"}, port=8017, api_key=OTHER_KEY)
     with load(tmp_path) as found:
-        done = operator.told({"ROUND": 1})("rollout", "--yes", "--why", "round one", *QUICK)
+        (change,) = [c for c in told("plan")["hosts"]["g1"]["changes"] if c["id"] == "gateway:config"]
+        assert "stays where it is until it is rolled out" in change["why"]
+        assert ports(told) == {"8000"}
+        done = told("rollout", "--yes", "--why", "another port", *QUICK)
+        assert set(done["ends"].values()) == {"DONE"}
+        assert [wave["canary"] for wave in done["waves"]] == [True, True, True]  # three hosts, three classes
+        assert ports(told) == {"8017"}
+        assert all(operator.releases()[host] != before[host] for host in HOSTS)
+        operator.all_is_well()
     unharmed(found)
-    assert set(done["ends"].values()) == {"DONE"}
-    assert [wave["canary"] for wave in done["waves"]] == [True, True, True]  # three hosts, three classes
-    assert all(operator.releases()[host] != before[host] for host in HOSTS)
-    operator.all_is_well()
     services.fault({})  # the hub's log begins anew
-    with load(tmp_path) as found:
-        done = operator.fleet("rollback", "--yes", *QUICK)
+    with load(tmp_path, key=OTHER_KEY) as found:
+        done = told("rollback", "--yes", *QUICK, "--no-canaries", "--batch", "2", "--max-unavailable", "2")
+        assert services.hub_log() == []
+        assert sorted(len(wave["hosts"]) for wave in done["waves"]) == [1, 2]
+        assert set(done["ends"].values()) == {"DONE"}
+        assert operator.releases() == before
+        assert ports(told) == {"8000"}
+        as_before = operator.told()
+        (change,) = as_before("plan")["hosts"]["g1"]["changes"][:1]
+        assert "forgets where no server is any more" in change["why"]
+        as_before("provision", "--yes")
+        assert as_before("plan")["hosts"]["g1"]["changes"] == []
+        operator.all_is_well()
     unharmed(found)
-    assert services.hub_log() == []
-    assert set(done["ends"].values()) == {"DONE"}
-    assert operator.releases() == before
 
 
 def test_a_worse_release_is_stopped_at_the_first_canary_and_put_back(operator: Operator, tmp_path: Path) -> None:
@@ -186,36 +208,3 @@ def test_a_fault_at_a_moment_drawn_by_its_seed_leaves_one_release_or_the_other_e
     round_ = rollout_faults.one(fleet, seed, hosts_each=1)
     assert round_["good"], round_
     operator.all_is_well()
-
-
-def test_a_port_and_a_key_are_changed_on_all_hosts_and_requests_go_where_each_host_is(
-    operator: Operator, tmp_path: Path
-) -> None:
-    def ports(told: Fleet) -> set[str]:
-        states = told("gateway")["g1"].values()
-        assert {(state["up"], state["admin"]) for state in states} == {(True, "ready")}
-        return {state["address"].rpartition(":")[2] for state in states}
-
-    other = "lab-key-of-another-day"
-    keys = {"keys": {"old": KEY, "new": other}, "drain_seconds": 20}
-    document = {"all": {"children": {"gateway": {"vars": {"gateway": keys}}}}}
-    both = operator.fleet.told(operator.place / "keys.yml", document)
-    both("provision", "--hosts", "gateway", "--yes")
-    told = operator.told({"ROUND": "another port"}, port=8017, api_key=other)
-    told.inventory += ["--inventory", str(operator.place / "keys.yml")]
-    with load(tmp_path) as found:
-        (change,) = [c for c in told("plan")["hosts"]["g1"]["changes"] if c["id"] == "gateway:config"]
-        assert "stays where it is until it is rolled out" in change["why"]
-        assert ports(told) == {"8000"}
-        done = told("rollout", "--yes", "--why", "another port", *QUICK)
-        assert set(done["ends"].values()) == {"DONE"}
-        assert ports(told) == {"8017"}
-        (change,) = told("plan")["hosts"]["g1"]["changes"][:1]
-        assert "forgets" in change["why"]
-        told("provision", "--yes")
-        assert told("plan")["hosts"]["g1"]["changes"] == []
-        operator.all_is_well()
-    unharmed(found)
-    with load(tmp_path, key=other, workers=1) as found:
-        time.sleep(2)
-    assert found["failed"] == 0
