@@ -56,6 +56,8 @@ def connection(port: int) -> closing[http.client.HTTPConnection]:
 
 def test_only_whole_known_keys_pass_and_only_the_api(gateway: Gateway) -> None:
     assert gateway.ask(key=KEY)[0] == 200
+    for scheme in ("bearer", "BEARER"):  # as vLLM itself takes them
+        assert gateway.ask(authorization=f"{scheme} {KEY}")[0] == 200
     for wrong in (f"Bearer {KEY}x", f"Bearer {KEY[:-1]}", f"Bearer {KEY} x", KEY, f"Basic {KEY}", "Bearer", ""):
         status, said = gateway.ask(authorization=wrong)
         assert (status, said["error"]["code"]) == (401, "invalid_api_key"), wrong
