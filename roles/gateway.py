@@ -48,6 +48,11 @@ def problems(target: Target) -> Iterator[Problem]:
             "HAProxy 1.8, which this system has, can't do what a gateway must; 2.4 is the oldest that can",
             "make another host the gateway (Debian 12, Ubuntu 22.04, RHEL 9 or newer)",
         )
+    if facts.haproxy_confined:
+        yield Problem(
+            "SELinux keeps HAProxy from the ports that it is to have and to reach",
+            "if that may be so on a gateway: setsebool -P haproxy_connect_any on",
+        )
     own = {address.partition("/")[0] for _, address in facts.addresses} | {"127.0.0.1", "::1", "0.0.0.0", "::"}  # noqa: S104 — compared with, not bound to
     if facts.addresses and spec.listen not in own:
         yield Problem(

@@ -149,7 +149,7 @@ class Gateway:
         self.host.program(
             "systemctl",
             f"""case "$1" in reload) {HAPROXY} -c -q -C {path}/etc/current -f haproxy.cfg &&
-{tool} save; kill -USR2 "$(cat {path}/run/pid)";; esac""",
+{tool} reload "$(cat {path}/run/pid)";; esac""",
         )
         if "FLEET_TEST_HAPROXY" in os.environ:  # another version than this machine's
             self.host.program("haproxy", f'exec {HAPROXY} "$@"')

@@ -33,6 +33,10 @@ for f in /etc/modprobe.d/fleet-nvidia.conf /etc/apt/preferences.d/fleet-nvidia /
   [ -e "$f" ] && echo driver_ours=yes
 done
 say secure_boot "$(lim mokutil --sb-state 2>/dev/null | head -n1)"
+# SELinux lets HAProxy have and reach web ports only, unless it is told otherwise
+if [ "$(lim getenforce 2>/dev/null)" = Enforcing ]; then
+  say haproxy_confined "$(lim getsebool haproxy_connect_any 2>/dev/null | sed -n 's/.*--> off *$/yes/p')"
+fi
 say nouveau "$( (lsmod 2>/dev/null || cat /proc/modules) | awk '$1=="nouveau" {print "loaded"}')"
 say nvidia_module "$( (lsmod 2>/dev/null || cat /proc/modules) | awk '$1=="nvidia" {print "loaded"}')"
 say nvidia_modinfo "$(lim modinfo -F version nvidia 2>/dev/null | head -n1)"

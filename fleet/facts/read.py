@@ -48,6 +48,7 @@ def read(answer: str, *, now: float | None = None) -> Facts:
         package_manager=one.get("packages", ""),
         python=one.get("python", ""),
         secure_boot="enabled" in one.get("secure_boot", ""),
+        haproxy_confined=one.get("haproxy_confined") == "yes",
         nouveau_loaded=one.get("nouveau") == "loaded",
         nvidia_loaded=one.get("nvidia_module") == "loaded",
         driver_on_disk=one.get("nvidia_modinfo", ""),

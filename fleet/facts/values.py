@@ -116,6 +116,7 @@ class Facts:
     container: str = ""  #: what contains the host where it is itself a container (lxc, systemd-nspawn): not its kernel
     driver_ours: bool = False  #: files of ours for the driver are there
     limits_fixed: bool = False
+    haproxy_confined: bool = False  #: SELinux lets HAProxy bind and reach few ports only
     swarm: bool = False  #: Docker is part of a swarm, which rules out live-restore
     gpus: tuple[Gpu, ...] = ()
     pci_gpus: tuple[PciGpu, ...] = ()

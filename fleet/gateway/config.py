@@ -81,9 +81,9 @@ class Spec:
         found |= {key for slug, key, _ in now if slug in (model.slug, "")}
         return tuple(sorted(found)) or (OPEN,)
 
-    def asks(self, model: Model) -> bool:
-        """Whether clients of a model must show a key: where clients have keys, or its servers are to have one."""
-        return bool(self.clients) or any(server.key for server in model.servers)
+    def asks(self, model: Model, live: Mapping[str, str]) -> bool:
+        """Whether clients of a model must show a key: where clients have keys, or its servers have one or are to."""
+        return bool(self.clients) or self.ids(model, live) != (OPEN,)
 
     def text(self, live: Mapping[str, str], run: str) -> str:
         """The configuration, with :data:`ID` where its own id stands."""
@@ -93,7 +93,7 @@ class Spec:
             return {
                 "slug": told.slug, "prefix": told.prefix,
                 "servers": [line for server in told.servers for line in _lines(server, live)],
-                "asks": self.asks(told), "backends": backends, "listed": _listed(told.name),
+                "asks": self.asks(told, live), "backends": backends, "listed": _listed(told.name),
             }  # fmt: skip
 
         # On a shared port the longest prefix is asked for first, and who has none takes what is left.

@@ -89,8 +89,8 @@ def _reached(listen: str, own: str) -> str:
 
 
 def slug(name: str) -> str:
-    """A name in HAProxy's alphabet: as it is, or with what it can't hold replaced and told apart by a hash."""
-    plain = re.sub(r"[^A-Za-z0-9_.-]", "_", name)
+    """A name in HAProxy's alphabet, short enough for a file: as it is, or with its rest told by a hash."""
+    plain = re.sub(r"[^A-Za-z0-9_.-]", "_", name)[:160]
     return plain if plain == name else f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
 
 
@@ -130,6 +130,8 @@ def problems_of(name: str, settings: HostSettings, peers: Mapping[str, HostSetti
             where=name, hint="give it gateway.listen",
         )  # fmt: skip
     models = models_of(told, peers)
+    at, wide = told.listen or settings.address, ("0.0.0.0", "::")  # noqa: S104 — compared, not bound to
+    own = [i for i in settings.instances if at in wide or i.listen in (at, *wide)]
     if len(models) > 1:
         for model in models:
             if model.name not in told.models:
@@ -142,6 +144,10 @@ def problems_of(name: str, settings: HostSettings, peers: Mapping[str, HostSetti
             if (other := places.setdefault(place, model.name)) != model.name:
                 hint = "give one of them another port, or a prefix, in gateway.models"
                 yield SettingsError(f"{other!r} and {model.name!r} both want {place}", where=name, hint=hint)
+        for instance in own:
+            if instance.port in (model.port, told.stats_port):
+                words = f"port {instance.port} is to be the gateway's and that of its own instance {instance.name!r}"
+                yield SettingsError(words, where=name, hint="give one of them another, under `gateway` or `instances`")
         if model.port == told.stats_port:
             words = f"{model.name!r} is on port {model.port}, which is the statistics'"
             yield SettingsError(words, where=name, hint="set gateway.stats_port to another")

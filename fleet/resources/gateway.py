@@ -97,6 +97,9 @@ echo "live=$(cd {quote(self.places.servers)} 2>/dev/null && for f in *; do
         other = [name for name, way in live.items() if split_way(way)[0] != wanted[name][0]]
         if other:
             why += f"; gets no requests until it serves its new model: {_some(other)}"
+        opened = [m.name for m in self.spec.models if _asked(before, m.slug) and not _asked(text, m.slug)]
+        if opened:
+            why += f"; clients need no key any more for {_some(opened)}"
         lost = self._lost(before)
         if lost:
             why += f"; would have no server until hosts are rolled out: {_some(lost)}"
@@ -134,7 +137,7 @@ echo "live=$(cd {quote(self.places.servers)} 2>/dev/null && for f in *; do
         if kept:  # only this host knows their values
             lines.append(f"grep -E '^({'|'.join(kept)}) ' ../../current/keys.map >> keys.map")
         for model in self.spec.models:
-            if not self.spec.asks(model):
+            if not self.spec.asks(model, live):
                 continue
             if self.spec.clients:
                 lines.append(f"cp clients.map clients-{model.slug}.map")
@@ -154,7 +157,8 @@ sync
 cd ..; rm -rf ./{config}.old; [ ! -e {config} ] || mv {config} {config}.old
 mv .new {config}; ln -sfn configs/{config} ../.current.new
 was=$(readlink ../current || :); mv -fT ../.current.new ../current; sync
-for d in *; do case $d in {config} | "${{was##*/}}") ;; *) rm -rf "./$d";; esac; done
+runs=$({_running(self.places)})
+for d in *; do case $d in {config} | "${{was##*/}}" | "${{runs:-{config}}}") ;; *) rm -rf "./$d";; esac; done
 FLEET_GATEWAY_STATE={servers} FLEET_GATEWAY_RUN={quote(self.places.run)} \\
   {words(self.places.tool, "known", *pairs)}""")
         return "\n".join(lines)
@@ -217,7 +221,7 @@ class GatewayRunning:
     def probe(self) -> str:
         """The configuration on disk, and the one that runs."""
         return f"""c=$(readlink {quote(f"{self.places.root}/current")} 2>/dev/null); echo "current=${{c##*/}}"
-echo "running=$({self._running()})\""""
+echo "running=$({_running(self.places)})\""""
 
     def diff(self, seen: Observation) -> Change | None:
         """Reload it."""
@@ -232,7 +236,7 @@ echo "running=$({self._running()})\""""
         script = f"""set -e
 c=$(readlink {root}/current); c=${{c##*/}}
 runs() {{
-  n=0; while [ "$({self._running()})" != "$1" ]; do n=$((n + 1)); [ "$n" -lt 100 ] || return 1; sleep 0.2; done
+  n=0; while [ "$({_running(self.places)})" != "$1" ]; do n=$((n + 1)); [ "$n" -lt 100 ] || return 1; sleep 0.2; done
 }}
 systemctl reload {UNIT} || :
 if ! runs "$c"; then
@@ -241,6 +245,8 @@ if ! runs "$c"; then
     ln -sfn configs/{quote(old)} {root}/.current.new; mv -fT {root}/.current.new {root}/current
     systemctl reload {UNIT} || :
     echo "HAProxy didn't take over configuration $c: {quote(old)} counts again" >&2
+  else
+    echo "HAProxy can't run with configuration $c, and there is no earlier one to go back to" >&2
   fi
   exit 1
 fi
@@ -250,9 +256,11 @@ cd {root}/configs; for d in *; do [ "$d" = "$c" ] || rm -rf "./$d"; done
 [ -z {quote(old)} ] || [ -z "$({quote(self.places.tool)} moving)" ] || sleep {self.kept}"""
         return [Run(script, timeout=120, what=f"reload {UNIT}")]
 
-    def _running(self) -> str:
-        socket = quote(f"UNIX-CONNECT:{self.places.run}/admin.sock")
-        return f"echo 'show info' | socat -t 5 - {socket} 2>/dev/null | sed -n 's/^[Dd]escription: //p'"
+
+def _running(places: Places) -> str:
+    """A command that says which configuration HAProxy runs with; nothing where it doesn't run."""
+    socket = quote(f"UNIX-CONNECT:{places.run}/admin.sock")
+    return f"echo 'show info' | socat -t 5 - {socket} 2>/dev/null | sed -n 's/^[Dd]escription: //p'"
 
 
 def _pairs(seen: Observation) -> dict[str, str]:
@@ -265,6 +273,11 @@ def _places(text: str) -> set[tuple[str, str]]:
     for line, at in re.findall(r"^    server (\S+) (\S+)$", text, re.M):
         found.add((":".join(line.split(":")[:2]), at.replace("[", "").replace("]", "")))
     return found
+
+
+def _asked(text: str, slug: str) -> bool:
+    """Whether a configuration lets nobody through to a model without a key."""
+    return f"(clients-{slug}.map)" in text
 
 
 def _behind(text: str) -> dict[str, set[str]]:

@@ -28,6 +28,9 @@ class Frontend(Model):
         if value and not re.fullmatch(r"(/[A-Za-z0-9_-][A-Za-z0-9._-]*)+", value):
             msg = "must be a path like /qwen, without a slash at its end"
             raise ValueError(msg)
+        if {"v1", "health"} & set(value.split("/")):  # it would take requests for a model without a prefix
+            msg = "can't have v1 or health in it: those are the servers' own paths, which come after it"
+            raise ValueError(msg)
         return value
 
 

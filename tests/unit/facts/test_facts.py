@@ -56,6 +56,17 @@ def shell(request: pytest.FixtureRequest) -> tuple[str, ...]:
     return words
 
 
+@pytest.mark.parametrize(
+    ("enforce", "bool_", "confined"),
+    [("Enforcing", "off", True), ("Enforcing", "on", False), ("Permissive", "off", False)],
+)
+def test_selinux_that_keeps_haproxy_from_its_ports_is_seen(
+    tmp_path: Path, shell: tuple[str, ...], enforce: str, bool_: str, confined: bool
+) -> None:
+    sebool = f"echo 'haproxy_connect_any --> {bool_}'"
+    assert ask(tmp_path, shell, getenforce=f"echo {enforce}", getsebool=sebool).haproxy_confined is confined
+
+
 def test_a_host_with_gpus_is_read_whole(tmp_path: Path, shell: tuple[str, ...]) -> None:
     seen = ask(tmp_path, shell, nvidia_smi=SMI, docker=DOCKER, lspci=LSPCI, systemctl=SYSTEMCTL)
     assert [(g.index, g.uuid, g.name, g.memory_mib, g.compute_capability) for g in seen.gpus] == [

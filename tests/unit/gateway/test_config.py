@@ -90,6 +90,17 @@ def test_the_plan_says_who_moves_and_what_is_forgotten() -> None:
     assert "stays" not in change.why
 
 
+def test_a_key_that_left_the_inventory_keeps_the_door_shut_until_no_server_asks_for_it_and_then_it_is_said() -> None:
+    key, keyless = key_id(Secret(KEY)), spec("")
+    shut = keyless.text({"h0:vl": f"{M}:{key}@192.0.2.11:8000"}, "/r")
+    assert "clients-m_m" in shut
+    live = f"h0:vl={M}:open@192.0.2.11:8000 h1:vl={M}:open@192.0.2.12:8000"
+    change = GatewayConfig(keyless).diff(seen(live, shut))
+    assert change is not None
+    assert "clients need no key any more for m/m" in change.why
+    assert "no key any more" not in (GatewayConfig(spec()).diff(seen(live, shut)) or change).why
+
+
 def test_who_was_remembered_without_an_address_is_where_the_configuration_before_had_it() -> None:
     key = key_id(Secret(KEY))
     before = "    server h0:vl 192.0.2.11:7000\n    server h1:vl [2001:db8::1]:8000\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import re
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -64,7 +65,20 @@ def test_only_whole_known_keys_pass_and_only_the_api(gateway: Gateway) -> None:
     assert gateway.ask("/v1/models", None)[0] == 401
     assert gateway.ask("/v1/models", None, key=KEY)[0] == 200
     assert gateway.ask("/health", None)[0] == 200
-    for path in ("/metrics", "/", "/v1", "/docs", "/v2/x", "/v1/../metrics", "/V1/models", "//v1/models", "/healthz"):
+    for path in (
+        "/metrics",
+        "/",
+        "/v1",
+        "/docs",
+        "/v2/x",
+        "/v1/../metrics",
+        "/v1/%2e%2e/metrics",
+        "/v1/.%2E/metrics",
+        "/v1%2f..%2fmetrics",
+        "/V1/models",
+        "//v1/models",
+        "/healthz",
+    ):
         assert gateway.ask(path, None, key=KEY)[0] == 404, path
     with connection(gateway.port) as line:
         line.putrequest("GET", "/v1/models")
@@ -102,6 +116,29 @@ def test_a_drained_server_ends_its_streams_and_gets_nothing_new(gateway: Gateway
     assert {gateway.ask(key=KEY)[1]["server"] for _ in range(10)} == {"h1", "h2"}
     with pytest.raises(CommandFailed, match="knows no server h9:vl"):
         gateway.balancer.drain(["h9:vl"], seconds=60, who="me")
+
+
+@BOTH
+@pytest.mark.parametrize("who", ["CORP\\carl: C:\\new", "a 'b' \"c\" $(id) %s *"])
+def test_what_stands_in_a_name_or_a_reason_changes_nothing_for_any_server(gateway: Gateway, who: str) -> None:
+    gateway.balancer.drain(["h1:vl"], seconds=60, who=who)
+    gateway.balancer.drain(["h2:vl"], seconds=60, who=who)
+    assert {name: (s.admin, s.who) for name, s in gateway.balancer.states().items()} == dict.fromkeys(
+        ("h1:vl", "h2:vl"), ("drain", who)
+    )
+    assert gateway.ask(key=KEY)[0] == 503
+
+
+def test_a_drain_beside_a_reload_is_never_lost(gateway: Gateway) -> None:
+    for number in range(4):
+        reload = threading.Thread(target=gateway.host.sh, args=("systemctl reload fleet-gateway.service",))
+        reload.start()
+        time.sleep(0.05 * number)
+        gateway.balancer.drain(["h1:vl"], seconds=60, who="me")
+        reload.join(30)
+        assert gateway.balancer.states()["h1:vl"].admin == "drain"
+        assert {gateway.ask(key=KEY)[1]["server"] for _ in range(10)} == {"h2"}
+        gateway.balancer.ready({"h1:vl": ""})
 
 
 @BOTH
@@ -473,6 +510,23 @@ def test_a_configuration_that_cant_be_taken_over_gives_way_to_the_old_one(gatewa
     assert Path(gateway.places.root, "current").readlink() == old
     assert gateway.ask(key=KEY)[0] == 200
     held.stop()
+
+
+def test_the_configuration_that_runs_can_be_gone_back_to_past_one_that_was_never_taken_over(gateway: Gateway) -> None:
+    old = Path(gateway.places.root, "current").readlink()
+    gateway.told["answer_seconds"] = 1800
+    gateway.host.settle(gateway.resources()[0])  # and then the run died
+    held = Server("stranger")
+    gateway.told["stats_port"] = held.port
+    config, running = gateway.resources()
+    gateway.host.settle(config)
+    script = running.apply(gateway.host.see(running))[0].script.replace("-lt 100", "-lt 15")  # type: ignore[union-attr]  # its one step is a Run
+    assert "counts again" in gateway.host.sh(script).stderr
+    assert Path(gateway.places.root, "current").readlink() == old
+    held.stop()
+    gateway.kill()
+    gateway.start()
+    assert gateway.ask(key=KEY)[0] == 200
 
 
 def test_statistics_are_for_prometheus_and_nothing_else_is_there(gateway: Gateway) -> None:

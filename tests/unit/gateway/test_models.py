@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from fleet.errors import Findings
 from fleet.gateway.balancer import OPEN, key_id, split_way
@@ -64,6 +65,29 @@ def test_several_models_must_each_say_where_so_that_an_edit_moves_no_neighbour()
     assert check_gateways({"g1": gateway(models={"a": {"port": 8081}, "b": {"port": 8082}})}, peers)
     assert check_gateways({"g1": gateway(models={"a": {"prefix": "/a"}, "b": {"prefix": "/b"}})}, peers)
     assert "'a' and 'b' both want port 8080" in wrong(gateway(models={"a": {}, "b": {}}), **peers)
+
+
+@pytest.mark.parametrize("prefix", ["/v1", "/a/v1", "/health"])
+def test_a_prefix_that_is_a_path_of_the_servers_is_refused(prefix: str) -> None:
+    with pytest.raises(ValidationError, match="servers' own paths"):
+        gateway(models={"a": {"prefix": prefix}})
+
+
+def test_a_gateway_and_its_own_instance_want_different_ports() -> None:
+    instances = [{"name": "vl", "model": QWEN, "port": 8080, "listen": "192.0.2.1"}]
+
+    def both(**told: Any) -> HostSettings:
+        return HostSettings.model_validate({"address": "192.0.2.1", "gateway": told, "instances": instances})
+
+    assert "port 8080 is to be the gateway's and that of its own instance 'vl'" in wrong(both(), g1=both())
+    assert "port 8080" in wrong(both(port=80, stats_port=8080), g1=both(port=80, stats_port=8080))
+    assert check_gateways({"g1": both(port=80)}, {"g1": both(port=80)})
+    assert check_gateways({"g1": both(listen="192.0.2.77")}, {"g1": both(listen="192.0.2.77")})
+
+
+def test_a_name_of_any_length_can_be_a_files() -> None:
+    assert len(f"clients-{slug('y' * 300)}.map") < 255
+    assert slug("y" * 300) != slug("y" * 301)
 
 
 def test_a_key_that_would_break_a_header_is_found_before_any_host_is_touched() -> None:

@@ -40,6 +40,11 @@ def test_haproxy_comes_without_its_own_service_and_runs_under_ours() -> None:
     ]  # fmt: skip
 
 
+def test_selinux_that_keeps_haproxy_from_its_ports_is_said_before_anything_changes() -> None:
+    assert "SELinux" in words(host({"haproxy_confined": True}))
+    assert "SELinux" not in words(host())
+
+
 def test_a_host_that_is_only_a_gateway_gets_no_driver_no_containers_no_image_and_no_complaints() -> None:
     told = host()
     ids = [resource.id for role in ROLES for resource in role.resources(told)]
