@@ -39,8 +39,9 @@ class Service:
 
     @property
     def follows(self) -> tuple[str, ...]:
-        """The resources that write its inputs or take them away: whether it must restart is known only after them."""
-        return tuple(f"{kind}:{path}" for path in self.inputs for kind in ("file", "json", "absent"))
+        """What writes its inputs or takes them away, and its unit file: what it needs is known only after them."""
+        inputs = tuple(f"{kind}:{path}" for path in self.inputs for kind in ("file", "json", "absent"))
+        return (f"file:/etc/systemd/system/{self.name}", *inputs)
 
     def probe(self) -> str:
         """Load state, enabled, active, whether systemd must read the unit again, and whether it runs stale."""

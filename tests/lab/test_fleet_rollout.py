@@ -126,6 +126,9 @@ def test_a_port_and_a_key_reach_all_hosts_and_a_rollback_takes_them_back_without
         (change,) = [c for c in told("plan")["hosts"]["g1"]["changes"] if c["id"] == "gateway:config"]
         assert "stays where it is until it is rolled out" in change["why"]
         assert ports(told) == {"8000"}
+        # As an earlier version's: systemd must have read the new one before HAProxy is reloaded by it.
+        unit = "/etc/systemd/system/fleet-gateway.service"
+        lab.run(lab.host("g1"), f"sed -i '/^ExecReload/s/ reload .*/ of-old/' {unit} && systemctl daemon-reload")
         done = told("rollout", "--yes", "--why", "another port", *QUICK)
         assert set(done["ends"].values()) == {"DONE"}
         assert [wave["canary"] for wave in done["waves"]] == [True, True, True]  # three hosts, three classes

@@ -178,5 +178,6 @@ def test_a_masked_unit_is_said_to_be_forbidden(service: Service) -> None:
     assert "masked" in change.why
 
 
-def test_it_follows_the_resources_that_write_its_inputs() -> None:
-    assert Service("x", inputs=("/etc/a",)).follows == ("file:/etc/a", "json:/etc/a", "absent:/etc/a")
+def test_it_follows_the_resources_that_write_its_unit_and_its_inputs() -> None:
+    unit = "file:/etc/systemd/system/x.service"
+    assert Service("x.service", inputs=("/etc/a",)).follows == (unit, "file:/etc/a", "json:/etc/a", "absent:/etc/a")
