@@ -163,7 +163,7 @@ class Program(InvokeProgram):
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
             report.unwritable()  # a list or a help: what report writes says so itself
-            report.error(f"this can't be written: {error.strerror}")
+            report.error(f"{error.filename or 'the result'} can't be written: {error.strerror}")
             code = 1
         else:
             code = 0
